@@ -1,0 +1,13 @@
+//! pgbalancer: load balancer and connection pooler for PostgreSQL, taking the place of pgpool-II.
+//!
+//! The modules stand in the order of dependency: a module may use only those above it
+//! (`tests/cases/layers.rs` holds the rule). What decides is pure; what acts is thin.
+
+pub mod error;
+pub mod identity;
+
+pub mod sys;
+
+pub mod log;
+
+pub mod shm;

@@ -1,0 +1,217 @@
+//! The log: severity filter, line prefix, stderr and syslog.
+//!
+//! Process-wide settings, replaced as a whole at a reload. A record (text, DETAIL, HINT) leaves in one
+//! write, so lines of many processes do not mix. A log that cannot be written never stops the writer.
+#![forbid(unsafe_code)]
+
+mod level;
+mod prefix;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::sys::{clock, process, syslog};
+use prefix::{Facts, Prefix};
+
+pub use level::Level;
+
+/// Where the log goes and how it looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Records below this severity are dropped.
+    pub min_level: Level,
+    /// `log_line_prefix`.
+    pub prefix: String,
+    /// Write to standard error.
+    pub stderr: bool,
+    /// Write to syslog under this name and facility.
+    pub syslog: Option<Syslog>,
+}
+
+/// The name and the facility (N of LOCALn) that syslog files us under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    /// Tag of each line.
+    pub ident: String,
+    /// 0 to 7.
+    pub local_facility: u8,
+}
+
+impl Default for Settings {
+    /// What holds until the configuration is read: pgpool-II's defaults.
+    fn default() -> Settings {
+        Settings {
+            min_level: Level::Warning,
+            prefix: "%m: %a pid %p: ".to_owned(),
+            stderr: true,
+            syslog: None,
+        }
+    }
+}
+
+/// On whose behalf this thread works now: what `%a`, `%u`, `%d` and `%h` show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// `application_name`; empty if the client gave none.
+    pub application: String,
+    /// User.
+    pub user: String,
+    /// Database.
+    pub database: String,
+    /// Address, `[local]` for a Unix socket.
+    pub host: String,
+}
+
+struct State {
+    settings: Settings,
+    prefix: Prefix,
+}
+
+static STATE: RwLock<Option<State>> = RwLock::new(None);
+static MIN_LEVEL: AtomicU8 = AtomicU8::new(Level::Warning as u8);
+static PROCESS: RwLock<&str> = RwLock::new("main");
+static LINES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static CLIENT: RefCell<Option<Rc<Client>>> = const { RefCell::new(None) };
+}
+
+/// Puts the settings in force, at the start and after each reload.
+pub fn configure(settings: Settings) {
+    let mut state = STATE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let before = state.as_ref().and_then(|state| state.settings.syslog.as_ref());
+    if let Some(wanted) = settings.syslog.as_ref().filter(|wanted| Some(*wanted) != before) {
+        syslog::open(&wanted.ident, syslog::local_facility(wanted.local_facility));
+    }
+    MIN_LEVEL.store(settings.min_level as u8, Ordering::Relaxed);
+    *state = Some(State { prefix: Prefix::parse(&settings.prefix), settings });
+}
+
+/// Names this process (`main`, `child`, `sr_check_worker` …) and starts its line numbers anew; call it after a fork.
+pub fn set_process(name: &'static str) {
+    *PROCESS.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = name;
+    LINES.store(0, Ordering::Relaxed);
+}
+
+/// Says on whose behalf this thread logs from now on. Shared, so that switching sessions costs no copy.
+pub fn set_client(client: Option<Rc<Client>>) {
+    CLIENT.with(|slot| *slot.borrow_mut() = client);
+}
+
+/// Whether a record of this severity would be written.
+#[inline]
+pub fn enabled(level: Level) -> bool {
+    level as u8 >= MIN_LEVEL.load(Ordering::Relaxed)
+}
+
+/// Logs one line; use [`crate::say!`], which does not even format what is filtered out.
+pub fn emit(level: Level, text: fmt::Arguments<'_>) {
+    if enabled(level) {
+        Line::new(level, text.to_string()).emit();
+    }
+}
+
+/// Logs `crate::say!(Level, "format", args…)`; the arguments are evaluated only if the severity is written.
+#[macro_export]
+macro_rules! say {
+    ($level:ident, $($text:tt)+) => {
+        if $crate::log::enabled($crate::log::Level::$level) {
+            $crate::log::emit($crate::log::Level::$level, format_args!($($text)+));
+        }
+    };
+}
+
+/// A record with DETAIL and HINT lines, each with a prefix of its own.
+pub struct Line {
+    level: Level,
+    text: String,
+    more: Vec<(&'static str, String)>,
+}
+
+impl Line {
+    /// Starts a record.
+    pub fn new(level: Level, text: impl Into<String>) -> Line {
+        Line { level, text: text.into(), more: Vec::new() }
+    }
+
+    /// Adds a DETAIL line.
+    #[must_use]
+    pub fn detail(mut self, text: impl Into<String>) -> Line {
+        self.more.push(("DETAIL", text.into()));
+        self
+    }
+
+    /// Adds a HINT line.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Line {
+        self.more.push(("HINT", text.into()));
+        self
+    }
+
+    /// Writes the record, if its severity passes.
+    pub fn emit(self) {
+        if !enabled(self.level) {
+            return;
+        }
+        let state = STATE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (stderr, syslog) = match state.as_ref() {
+            Some(state) => (state.settings.stderr, state.settings.syslog.is_some()),
+            None => (true, false),
+        };
+        let default;
+        let prefix = match state.as_ref() {
+            Some(state) => &state.prefix,
+            None => {
+                default = Prefix::parse(&Settings::default().prefix);
+                &default
+            }
+        };
+        let lines = self.lines(prefix);
+        if stderr {
+            write_stderr(&lines);
+        }
+        if syslog {
+            lines.iter().for_each(|line| syslog::write(self.level.priority(), line));
+        }
+    }
+
+    fn lines(&self, prefix: &Prefix) -> Vec<String> {
+        let process = *PROCESS.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let client = CLIENT.with(|slot| slot.borrow().clone());
+        let now = clock::since_epoch();
+        let first = (self.level.name(), self.text.as_str());
+        let rest = self.more.iter().map(|(label, text)| (*label, text.as_str()));
+        std::iter::once(first)
+            .chain(rest)
+            .map(|(label, text)| {
+                let line = LINES.fetch_add(1, Ordering::Relaxed) + 1;
+                let facts = Facts { process, client: client.as_deref(), pid: process::own_id(), line, now };
+                // Further lines of a text are set in, as PostgreSQL does, so that none looks like a record.
+                format!("{}{label}:  {}", prefix.render(&facts), text.replace('\n', "\n\t"))
+            })
+            .collect()
+    }
+}
+
+fn write_stderr(lines: &[String]) {
+    let mut record = lines.join("\n");
+    record.push('\n');
+    // A full disk or a closed terminal must not stop the program; there is nobody left to tell.
+    let _ = std::io::stderr().write_all(record.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detail_and_hint_have_prefixes_of_their_own() {
+        let line = Line::new(Level::Log, "a\nb").detail("d").hint("h");
+        let lines = line.lines(&Prefix::parse("%a: "));
+        assert_eq!(lines, ["main: LOG:  a\n\tb", "main: DETAIL:  d", "main: HINT:  h"]);
+    }
+}

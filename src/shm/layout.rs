@@ -1,0 +1,177 @@
+//! Where everything stands in the segment, on one page. Offsets count words of 64 bits.
+//!
+//! ```text
+//! head      started_at, generation, primary                            supervisor (generation: also the check)
+//! nodes     × nodes                 status | cell NodeState            supervisor
+//!                                   cell Probe                         replication check
+//! workers   × workers               sessions used, pools used | cell WorkerRow   that worker
+//! sessions  × workers × sessions    status, cancel pid | cell SessionRow   that worker
+//! pools     × workers × nodes × rows    cell PoolRow                   that worker
+//! counters  × workers × nodes       words                              that worker
+//! ```
+//! Rows beyond those used, and nodes that are only room for a reload, never become memory.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use super::counters::COUNTERS;
+use super::rows::{NodeState, PoolRow, Probe, SessionRow, WorkerRow};
+use super::seqlock::size;
+
+/// How many rows of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Worker processes (`num_init_children`).
+    pub workers: usize,
+    /// Sessions of one worker (`sessions_per_child`).
+    pub sessions_per_worker: usize,
+    /// Pool slots of one worker (`max_pool` × sessions); each has a row for every node.
+    pub pools_per_worker: usize,
+    /// Backends.
+    pub nodes: usize,
+}
+
+pub(super) const STARTED_AT: usize = 0;
+pub(super) const GENERATION: usize = 1;
+/// Number of the primary plus one; 0 while there is none.
+pub(super) const PRIMARY: usize = 2;
+
+const HEAD: usize = 8;
+const NODE: usize = 1 + size::<NodeState>() + size::<Probe>();
+const WORKER: usize = 2 + size::<WorkerRow>();
+const SESSION: usize = 2 + size::<SessionRow>();
+
+/// Offsets of the tables for given sizes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    sizes: Sizes,
+    workers: usize,
+    sessions: usize,
+    pools: usize,
+    counters: usize,
+    /// Words of the whole segment.
+    pub(super) total: usize,
+}
+
+impl Layout {
+    /// `None` if the sizes do not fit in an address space.
+    pub(super) fn new(sizes: Sizes) -> Option<Layout> {
+        let table = |start: usize, width: usize, counts: &[usize]| {
+            counts.iter().try_fold(width, |words, count| words.checked_mul(*count))?.checked_add(start)
+        };
+        let workers = table(HEAD, NODE, &[sizes.nodes])?;
+        let sessions = table(workers, WORKER, &[sizes.workers])?;
+        let pools = table(sessions, SESSION, &[sizes.workers, sizes.sessions_per_worker])?;
+        let counters =
+            table(pools, size::<PoolRow>(), &[sizes.workers, sizes.pools_per_worker, sizes.nodes])?;
+        let total = table(counters, COUNTERS, &[sizes.workers, sizes.nodes])?;
+        Some(Layout { sizes, workers, sessions, pools, counters, total })
+    }
+
+    pub(super) fn node_status(&self, id: usize) -> Option<usize> {
+        (id < self.sizes.nodes).then(|| HEAD + id * NODE)
+    }
+
+    pub(super) fn node_state(&self, id: usize) -> Option<Range<usize>> {
+        cell::<NodeState>(self.node_status(id)? + 1)
+    }
+
+    pub(super) fn probe(&self, id: usize) -> Option<Range<usize>> {
+        cell::<Probe>(self.node_status(id)? + 1 + size::<NodeState>())
+    }
+
+    pub(super) fn worker(&self, worker: usize) -> Option<Range<usize>> {
+        cell::<WorkerRow>(self.sessions_used(worker)? + 2)
+    }
+
+    /// How many of a worker's sessions have ever been written; those behind read as empty.
+    pub(super) fn sessions_used(&self, worker: usize) -> Option<usize> {
+        (worker < self.sizes.workers).then(|| self.workers + worker * WORKER)
+    }
+
+    /// How many of a worker's pool slots have ever been written.
+    pub(super) fn pools_used(&self, worker: usize) -> Option<usize> {
+        Some(self.sessions_used(worker)? + 1)
+    }
+
+    pub(super) fn session_status(&self, worker: usize, slot: usize) -> Option<usize> {
+        let per_worker = self.sizes.sessions_per_worker;
+        (worker < self.sizes.workers && slot < per_worker)
+            .then(|| self.sessions + (worker * per_worker + slot) * SESSION)
+    }
+
+    pub(super) fn session_cancel_pid(&self, worker: usize, slot: usize) -> Option<usize> {
+        Some(self.session_status(worker, slot)? + 1)
+    }
+
+    pub(super) fn session(&self, worker: usize, slot: usize) -> Option<Range<usize>> {
+        cell::<SessionRow>(self.session_status(worker, slot)? + 2)
+    }
+
+    pub(super) fn pool(&self, worker: usize, pool: usize, node: usize) -> Option<Range<usize>> {
+        let Sizes { workers, pools_per_worker, nodes, .. } = self.sizes;
+        (worker < workers && pool < pools_per_worker && node < nodes).then_some(())?;
+        let row = (worker * nodes + node) * pools_per_worker + pool;
+        cell::<PoolRow>(self.pools + row * size::<PoolRow>())
+    }
+
+    pub(super) fn counters(&self, worker: usize, node: usize) -> Option<Range<usize>> {
+        let Sizes { workers, nodes, .. } = self.sizes;
+        (worker < workers && node < nodes).then_some(())?;
+        let start = self.counters + (worker * nodes + node) * COUNTERS;
+        Some(start..start + COUNTERS)
+    }
+}
+
+fn cell<T: super::words::Word>(start: usize) -> Option<Range<usize>> {
+    Some(start..start + size::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_fill_the_segment_without_a_gap_or_an_overlap() {
+        let sizes = Sizes { workers: 3, sessions_per_worker: 2, pools_per_worker: 4, nodes: 2 };
+        let layout = Layout::new(sizes).unwrap();
+        let mut owner = vec![0u8; layout.total];
+        let mut mark = |range: Range<usize>| owner[range].iter_mut().for_each(|count| *count += 1);
+        mark(0..HEAD);
+        for node in 0..sizes.nodes {
+            let status = layout.node_status(node).unwrap();
+            mark(status..status + 1);
+            mark(layout.node_state(node).unwrap());
+            mark(layout.probe(node).unwrap());
+        }
+        for worker in 0..sizes.workers {
+            let used = layout.sessions_used(worker).unwrap();
+            mark(used..used + 2);
+            mark(layout.worker(worker).unwrap());
+            for slot in 0..sizes.sessions_per_worker {
+                let status = layout.session_status(worker, slot).unwrap();
+                mark(status..status + 2);
+                mark(layout.session(worker, slot).unwrap());
+            }
+            for node in 0..sizes.nodes {
+                for pool in 0..sizes.pools_per_worker {
+                    mark(layout.pool(worker, pool, node).unwrap());
+                }
+                mark(layout.counters(worker, node).unwrap());
+            }
+        }
+        assert!(owner.iter().all(|count| *count == 1));
+    }
+
+    #[test]
+    fn what_is_out_of_range_has_no_place() {
+        let layout =
+            Layout::new(Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1 }).unwrap();
+        assert_eq!(layout.node_status(1), None);
+        assert_eq!(layout.session(0, 1), None);
+        assert_eq!(layout.pool(0, 0, 1), None);
+        assert_eq!(layout.counters(1, 0), None);
+        let huge = Sizes { workers: usize::MAX, sessions_per_worker: 2, pools_per_worker: 1, nodes: 1 };
+        assert!(Layout::new(huge).is_none());
+    }
+}

@@ -1,0 +1,21 @@
+//! The one shared-memory segment: nodes, workers, sessions, pooled connections, counters.
+//!
+//! Mapped before the first fork, so every process sees it at one address. It is a row of 64-bit atomic
+//! words: whatever another process writes, or half writes before it dies, is at worst a wrong number.
+//! Each row has one writer (named beside it in `layout`); the supervisor clears what a dead one left.
+
+mod counters;
+mod layout;
+mod rows;
+mod seqlock;
+mod table;
+mod text;
+mod words;
+
+pub use counters::{NodeCounters, Totals};
+pub use layout::Sizes;
+pub use rows::{
+    CancelKey, NodeRow, NodeStatus, PgRole, PgStatus, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow,
+};
+pub use table::Segment;
+pub use text::Text;

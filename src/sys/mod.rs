@@ -1,0 +1,13 @@
+//! The operating system behind small safe functions: processes, signals, sockets, titles, clock.
+//!
+//! One of three places where `unsafe` may stand. Knows nothing of this program: no log, no
+//! configuration. What Linux alone has stands here, each with what other systems get instead.
+
+pub mod clock;
+pub mod limits;
+pub mod process;
+pub mod random;
+pub mod signals;
+pub mod socket;
+pub mod syslog;
+pub mod title;
