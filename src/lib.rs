@@ -11,3 +11,5 @@ pub mod sys;
 pub mod log;
 
 pub mod shm;
+
+pub mod wire;
