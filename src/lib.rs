@@ -13,3 +13,5 @@ pub mod log;
 pub mod shm;
 
 pub mod wire;
+
+pub mod config;

@@ -1,0 +1,119 @@
+//! Checks of values that the table cannot express, and of parameters that must fit each other.
+#![forbid(unsafe_code)]
+
+use super::load::Reading;
+use super::words::ProcessManagementMode;
+use super::{Config, ConfigError, Note, Place};
+
+/// Checks the whole configuration. `own` is what is known of the number of this member of the watchdog.
+pub(super) fn all(reading: &mut Reading, own: Result<Option<usize>, String>) {
+    let mut errors = Vec::new();
+    let config = &reading.config;
+    errors.extend(spare_children(config).map(|text| at(reading.place("max_spare_children"), text)));
+    errors.extend(recovery(reading));
+    if config.use_watchdog {
+        errors.extend(watchdog(reading, own));
+    }
+    let notes: Vec<Note> = half_backends(reading).collect();
+    reading.errors.extend(errors);
+    reading.notes.extend(notes);
+}
+
+fn at(place: Option<&Place>, text: String) -> ConfigError {
+    ConfigError { place: place.cloned(), text }
+}
+
+fn spare_children(config: &Config) -> Option<String> {
+    if config.process_management_mode == ProcessManagementMode::Static {
+        return None;
+    }
+    let (least, most, all) = (config.min_spare_children, config.max_spare_children, config.num_init_children);
+    (least >= most || most > all).then(|| {
+        format!(
+            "process_management_mode = dynamic needs min_spare_children ({least}) < max_spare_children ({most}) \
+             <= num_init_children ({all})"
+        )
+    })
+}
+
+/// The commands of online recovery are given the data directories.
+fn recovery(reading: &Reading) -> Vec<ConfigError> {
+    let config = &reading.config;
+    let commands = [
+        ("recovery_1st_stage_command", &config.recovery_1st_stage_command),
+        ("recovery_2nd_stage_command", &config.recovery_2nd_stage_command),
+    ];
+    let Some((name, _)) = commands.into_iter().find(|(_, command)| !command.is_empty()) else {
+        return Vec::new();
+    };
+    let without = config.backends().into_iter().filter(|backend| backend.data_directory.is_empty());
+    without
+        .map(|backend| at(reading.place(name), format!("{name} needs backend_data_directory{}", backend.id)))
+        .collect()
+}
+
+/// A member must know which of the members it is, and the port it listens on.
+fn watchdog(reading: &Reading, own: Result<Option<usize>, String>) -> Option<ConfigError> {
+    let config = &reading.config;
+    let place = reading.place("use_watchdog");
+    let own = match own {
+        Err(text) => return Some(at(place, text)),
+        Ok(Some(own)) => own,
+        Ok(None) if config.hostname.ids().count() > 1 && !reading.tells_own => {
+            let file = config.path("pgpool_node_id");
+            return Some(at(
+                place,
+                format!("use_watchdog needs this member's number in \"{}\"", file.display()),
+            ));
+        }
+        Ok(None) => 0,
+    };
+    let missing = *config.wd_port.get(own) == 0 && config.wd_listen_port == 0;
+    missing.then(|| at(place, format!("use_watchdog needs wd_port{own}, the port of this member")))
+}
+
+/// A server with a port but no host, or the other way round, is not used: somebody should know.
+fn half_backends(reading: &Reading) -> impl Iterator<Item = Note> {
+    let config = &reading.config;
+    let used: Vec<usize> = config.backends().iter().map(|backend| backend.id).collect();
+    let named = [("backend_hostname", "backend_port"), ("backend_port", "backend_hostname")];
+    named.into_iter().flat_map(move |(there, missing)| {
+        let used = used.clone();
+        (0..crate::error::MAX_NODES).filter_map(move |id| {
+            let place = reading.place_of(there, Some(id))?;
+            let alone = !used.contains(&id) && reading.place_of(missing, Some(id)).is_none();
+            let text = format!("backend {id} is not used: there is {there}{id}, but no {missing}{id}");
+            alone.then(|| Note { place: Some(place.clone()), text })
+        })
+    })
+}
+
+/// `backend_flag`, in its usual form.
+pub(super) fn backend_flags(text: &str) -> Result<String, String> {
+    let (mut allow, mut disallow, mut always) = (false, false, false);
+    for word in text.split('|').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.to_ascii_uppercase().as_str() {
+            "ALLOW_TO_FAILOVER" => allow = true,
+            "DISALLOW_TO_FAILOVER" => disallow = true,
+            "ALWAYS_PRIMARY" | "ALWAYS_MASTER" => always = true,
+            _ => {
+                let known = "ALLOW_TO_FAILOVER, DISALLOW_TO_FAILOVER, ALWAYS_PRIMARY";
+                return Err(format!("\"{word}\" is not one of {known}"));
+            }
+        }
+    }
+    if allow && disallow {
+        return Err("ALLOW_TO_FAILOVER and DISALLOW_TO_FAILOVER exclude each other".to_owned());
+    }
+    let first = if disallow { "DISALLOW_TO_FAILOVER" } else { "ALLOW_TO_FAILOVER" };
+    Ok(if always { format!("{first}|ALWAYS_PRIMARY") } else { first.to_owned() })
+}
+
+/// `log_destination`.
+pub(super) fn log_destinations(text: &str) -> Result<String, String> {
+    let words: Vec<String> = text.split(',').map(|word| word.trim().to_ascii_lowercase()).collect();
+    match words.iter().find(|word| !matches!(word.as_str(), "stderr" | "syslog")) {
+        Some(_) => Err(format!("\"{text}\" is not stderr, syslog or both with a comma")),
+        None => Ok(words.join(",")),
+    }
+}

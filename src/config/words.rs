@@ -1,0 +1,107 @@
+//! Enumerated parameters: one Rust enum each, with the words that a file may use for its values.
+//! The first word of a value is the one shown; the words after it are understood, too.
+#![forbid(unsafe_code)]
+
+use super::slot::Field;
+use super::value::{Value, Word};
+
+macro_rules! words {
+    ($( $(#[$doc:meta])* $name:ident { $( $variant:ident = $word:literal $( | $other:literal )* ),+ $(,)? } )*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $( #[doc = concat!("`", $word, "`")] $variant ),+ }
+
+        impl $name {
+            /// The words of this parameter.
+            pub const WORDS: &'static [Word] = &[ $( Word { word: $word, others: &[$($other),*] } ),+ ];
+
+            /// The word that stands for the value.
+            pub fn word(self) -> &'static str {
+                match self { $( $name::$variant => $word ),+ }
+            }
+        }
+
+        impl Field for $name {
+            fn to_value(&self) -> Value {
+                Value::Word(self.word())
+            }
+
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    $( Value::Word($word) => Some($name::$variant), )+
+                    _ => None,
+                }
+            }
+        }
+    )* };
+}
+
+words! {
+    /// `backend_clustering_mode`: who keeps the backends alike.
+    ClusteringMode {
+        StreamingReplication = "streaming_replication",
+        NativeReplication = "native_replication",
+        LogicalReplication = "logical_replication",
+        Slony = "slony",
+        Raw = "raw",
+        SnapshotIsolation = "snapshot_isolation",
+    }
+    /// `process_management_mode`.
+    ProcessManagementMode { Static = "static", Dynamic = "dynamic" }
+    /// `process_management_strategy`.
+    ProcessManagementStrategy { Aggressive = "aggressive", Gentle = "gentle", Lazy = "lazy" }
+    /// `disable_load_balance_on_write`: how long reads stay on the primary after a write.
+    DisableLoadBalanceOnWrite {
+        Off = "off",
+        Transaction = "transaction",
+        TransTransaction = "trans_transaction",
+        Always = "always",
+        DmlAdaptive = "dml_adaptive",
+        DmlAdaptiveGlobal = "dml_adaptive_global",
+    }
+    /// `load_balance_mode_algo`. A boolean is understood as well: early files held one here.
+    LoadBalanceModeAlgo {
+        Heuristic = "heuristic" | "off" | "false" | "no" | "0",
+        Ai = "ai" | "on" | "true" | "yes" | "1",
+    }
+    /// `relcache_query_target`.
+    RelcacheQueryTarget { Primary = "primary" | "master", LoadBalanceNode = "load_balance_node" }
+    /// `check_temp_table`. It was a boolean before pgpool-II 4.1, hence `on` and `off`.
+    CheckTempTable { Catalog = "catalog" | "on", Trace = "trace", None = "none" | "off" }
+    /// `log_min_messages` and `client_min_messages`.
+    MessageLevel {
+        Debug5 = "debug5",
+        Debug4 = "debug4",
+        Debug3 = "debug3",
+        Debug2 = "debug2" | "debug",
+        Debug1 = "debug1",
+        Info = "info",
+        Notice = "notice",
+        Warning = "warning",
+        Error = "error",
+        Log = "log",
+        Fatal = "fatal",
+        Panic = "panic",
+    }
+    /// `log_error_verbosity`.
+    LogErrorVerbosity { Terse = "terse", Default = "default", Verbose = "verbose" }
+    /// `log_backend_messages`.
+    LogBackendMessages { None = "none", Terse = "terse", Verbose = "verbose" }
+    /// `log_standby_delay`.
+    LogStandbyDelay { Always = "always", IfOverThreshold = "if_over_threshold", None = "none" }
+    /// `syslog_facility`.
+    SyslogFacility {
+        Local0 = "LOCAL0",
+        Local1 = "LOCAL1",
+        Local2 = "LOCAL2",
+        Local3 = "LOCAL3",
+        Local4 = "LOCAL4",
+        Local5 = "LOCAL5",
+        Local6 = "LOCAL6",
+        Local7 = "LOCAL7",
+    }
+    /// `memqcache_method`.
+    MemqcacheMethod { Shmem = "shmem", Memcached = "memcached" }
+    /// `wd_lifecheck_method`.
+    WdLifecheckMethod { Query = "query", Heartbeat = "heartbeat", External = "external" }
+}
