@@ -15,3 +15,5 @@ pub mod shm;
 pub mod wire;
 
 pub mod config;
+
+pub mod auth;
