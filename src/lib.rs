@@ -12,8 +12,16 @@ pub mod log;
 
 pub mod shm;
 
+pub mod ffi;
+
 pub mod wire;
 
 pub mod config;
 
 pub mod auth;
+
+pub mod sql;
+
+pub mod cluster;
+
+pub mod route;

@@ -1,0 +1,3 @@
+//! Fences around C libraries.
+
+pub mod pg_parse;

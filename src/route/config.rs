@@ -1,0 +1,98 @@
+//! The part of the configuration that routing reads, prepared once: patterns are compiled here, not per query.
+#![forbid(unsafe_code)]
+
+use super::pattern::PatternList;
+use crate::config::{CheckTempTable, Config};
+pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite};
+
+/// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// `backend_clustering_mode`.
+    pub mode: Mode,
+    /// `load_balance_mode`.
+    pub load_balance: bool,
+    /// `statement_level_load_balance`: the session draws a node for each statement.
+    pub statement_level: bool,
+    /// `disable_load_balance_on_write`.
+    pub on_write: OnWrite,
+    /// `delay_threshold` in bytes; 0: no limit.
+    pub delay_threshold: u64,
+    /// `delay_threshold_by_time`; 0: no limit.
+    pub delay_threshold_micros: u64,
+    /// `prefer_lower_delay_standby`.
+    pub prefer_lower_delay_standby: bool,
+    /// `ignore_leading_white_space`.
+    pub ignore_leading_white_space: bool,
+    /// `allow_sql_comments`.
+    pub allow_sql_comments: bool,
+    /// `check_temp_table` is not none.
+    pub check_temp: bool,
+    /// `check_unlogged_table`.
+    pub check_unlogged: bool,
+    /// `read_only_function_list` and `write_function_list`.
+    pub functions: FunctionLists,
+    /// `primary_routing_query_pattern_list`.
+    pub primary_routing: PatternList,
+}
+
+/// Functions by name; both empty: the catalog's volatility decides.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionLists {
+    /// If not empty, every other function writes.
+    pub read_only: PatternList,
+    /// Otherwise, if not empty, these write and no other does.
+    pub write: PatternList,
+}
+
+/// The lists were compiled when the configuration was read, so an error here cannot come from the user's file.
+fn patterns(items: &[String]) -> PatternList {
+    PatternList::new(items).unwrap_or_else(|error| {
+        crate::say!(Error, "a list of patterns is not used: {}", error);
+        PatternList::default()
+    })
+}
+
+impl From<&Config> for RouteConfig {
+    fn from(config: &Config) -> Self {
+        let natural = |number: i64| u64::try_from(number).unwrap_or(0);
+        RouteConfig {
+            mode: config.backend_clustering_mode,
+            load_balance: config.load_balance_mode,
+            statement_level: config.statement_level_load_balance,
+            on_write: config.disable_load_balance_on_write,
+            delay_threshold: natural(config.delay_threshold),
+            delay_threshold_micros: natural(config.delay_threshold_by_time).saturating_mul(1000),
+            prefer_lower_delay_standby: config.prefer_lower_delay_standby,
+            ignore_leading_white_space: config.ignore_leading_white_space,
+            allow_sql_comments: config.allow_sql_comments,
+            check_temp: config.check_temp_table != CheckTempTable::None,
+            check_unlogged: config.check_unlogged_table,
+            functions: FunctionLists {
+                read_only: patterns(&config.read_only_function_list),
+                write: patterns(&config.write_function_list),
+            },
+            primary_routing: patterns(&config.primary_routing_query_pattern_list),
+        }
+    }
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        RouteConfig {
+            mode: Mode::StreamingReplication,
+            load_balance: true,
+            statement_level: false,
+            on_write: OnWrite::Transaction,
+            delay_threshold: 0,
+            delay_threshold_micros: 0,
+            prefer_lower_delay_standby: false,
+            ignore_leading_white_space: true,
+            allow_sql_comments: false,
+            check_temp: true,
+            check_unlogged: true,
+            functions: FunctionLists::default(),
+            primary_routing: PatternList::default(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The rules by kind of statement. Reads have more rules: see `read`.
+//!
+//! The order is pgpool-II's: first what the whole text is, then what the statement is, then what the session
+//! and the cluster allow.
+#![forbid(unsafe_code)]
+
+use super::read::{self, Scene};
+use super::{Catalog, ClusterView, Decision, Mode, Reason, Route, RouteConfig, SessionView, Target};
+use crate::sql::{BeginOptions, Facts, Isolation, Kind, ParseOutcome, Statement, is_false};
+
+/// Where the statement or statements of `text` go.
+///
+/// `cluster` says whether there is anything to balance between; which node `Target::Balance` is, is the
+/// matter of [`super::node_for_read`].
+pub fn decide(
+    facts: &Facts,
+    text: &[u8],
+    session: &SessionView<'_>,
+    cluster: &ClusterView,
+    config: &RouteConfig,
+    catalog: &dyn Catalog,
+) -> Decision {
+    if let Some(reason) = one_node_only(config.mode) {
+        return go(Target::Primary, reason, true);
+    }
+    let unparsed = match facts.parse {
+        ParseOutcome::Ok => None,
+        ParseOutcome::Empty => return read::empty(session, config),
+        ParseOutcome::Failed => Some(Reason::NotParsed),
+        ParseOutcome::TooDeep => Some(Reason::TooDeep),
+        ParseOutcome::TooLong => Some(Reason::TooLong),
+        ParseOutcome::NotUtf8 => Some(Reason::NotUtf8),
+    };
+    if let Some(reason) = unparsed {
+        return go(Target::Primary, reason, true);
+    }
+    let scene = Scene { text, session, cluster, config, catalog };
+    match facts.statements.as_slice() {
+        [statement] => one(statement, &scene),
+        several => {
+            let write = several.iter().any(|statement| scene.may_write(statement));
+            go(Target::Primary, Reason::MultiStatement, write)
+        }
+    }
+}
+
+/// The modes in which nothing is ever balanced here.
+fn one_node_only(mode: Mode) -> Option<Reason> {
+    match mode {
+        Mode::Raw => Some(Reason::RawMode),
+        Mode::NativeReplication | Mode::SnapshotIsolation => Some(Reason::ReplicationMode),
+        Mode::StreamingReplication | Mode::LogicalReplication | Mode::Slony => None,
+    }
+}
+
+pub(super) fn go(target: Target, reason: Reason, write: bool) -> Decision {
+    Decision::Go(Route { target, reason, write })
+}
+
+fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
+    let write = !never_writes(&statement.kind);
+    match &statement.kind {
+        Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
+        Kind::Prepare { inner, .. } => one(inner, scene),
+        Kind::Execute(name) | Kind::Deallocate(Some(name)) => {
+            go(Target::Prepared(name.clone()), Reason::Prepared, false)
+        }
+        Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } => {
+            everywhere(scene, Reason::TransactionControl, write)
+        }
+        Kind::Savepoint(_) | Kind::Release(_) | Kind::RollbackTo(_) => {
+            everywhere(scene, Reason::TransactionControl, write)
+        }
+        Kind::Set { name, value, .. } if standby_refuses(name, value.as_deref()) => {
+            go(Target::Primary, Reason::StandbyRefusesSetting, write)
+        }
+        Kind::SetTransaction { options, .. } if standby_refuses_options(options) => {
+            go(Target::Primary, Reason::StandbyRefusesSetting, write)
+        }
+        Kind::Set { .. } | Kind::SetTransaction { .. } | Kind::Reset { .. } | Kind::ResetAll => {
+            everywhere(scene, Reason::SessionState, write)
+        }
+        Kind::DiscardAll | Kind::Discard | Kind::Deallocate(None) => {
+            everywhere(scene, Reason::SessionState, write)
+        }
+        Kind::Lock { mode_conflicts_with_writes: false } => everywhere(scene, Reason::WeakLock, write),
+        kind => go(Target::Primary, Reason::PrimaryCommand(command(kind)), write),
+    }
+}
+
+/// What pgpool-II calls BOTH: wherever the session has state.
+fn everywhere(scene: &Scene<'_>, reason: Reason, write: bool) -> Decision {
+    if !scene.config.load_balance {
+        go(Target::Primary, Reason::LoadBalanceOff, write)
+    } else if scene.session.tx_primary_only {
+        go(Target::Primary, Reason::TransactionOnPrimary, write)
+    } else {
+        go(Target::Everywhere, reason, write)
+    }
+}
+
+/// Statements that leave the session's memory of writes alone. All others that are not reads count as
+/// writes, SAVEPOINT and SET LOCAL too: that is pgpool-II's rule.
+pub(super) fn never_writes(kind: &Kind) -> bool {
+    match kind {
+        Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_) => true,
+        Kind::SetTransaction { options, .. } => options.read_only == Some(true),
+        _ => false,
+    }
+}
+
+/// A standby is always read only and never serializable; a snapshot lives on one node.
+fn standby_refuses(name: &str, value: Option<&str>) -> bool {
+    match name {
+        "transaction_read_only" => value.is_some_and(is_false),
+        "transaction_isolation" | "default_transaction_isolation" => {
+            value.and_then(Isolation::parse) == Some(Isolation::Serializable)
+        }
+        "transaction_snapshot" => true,
+        _ => false,
+    }
+}
+
+fn standby_refuses_options(options: &BeginOptions) -> bool {
+    options.read_only == Some(false) || options.isolation == Some(Isolation::Serializable)
+}
+
+fn command(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Insert => "INSERT",
+        Kind::Update => "UPDATE",
+        Kind::Delete => "DELETE",
+        Kind::Merge => "MERGE",
+        Kind::Truncate => "TRUNCATE",
+        Kind::CopyFrom => "COPY FROM",
+        Kind::CopyTo { .. } => "COPY to a file",
+        Kind::PrepareTransaction => "PREPARE TRANSACTION",
+        Kind::CommitPrepared => "COMMIT PREPARED",
+        Kind::RollbackPrepared => "ROLLBACK PREPARED",
+        Kind::SetConstraints => "SET CONSTRAINTS",
+        Kind::Declare { .. } => "DECLARE",
+        Kind::Fetch(_) => "FETCH",
+        Kind::CloseCursor(_) => "CLOSE",
+        Kind::Listen => "LISTEN",
+        Kind::Unlisten => "UNLISTEN",
+        Kind::Notify => "NOTIFY",
+        Kind::Lock { .. } => "LOCK",
+        Kind::Explain { .. } => "EXPLAIN",
+        Kind::Call => "CALL",
+        Kind::Do => "DO",
+        Kind::Ddl => "DDL",
+        Kind::Vacuum => "VACUUM",
+        Kind::Checkpoint => "CHECKPOINT",
+        _ => "this command",
+    }
+}

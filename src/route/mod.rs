@@ -1,0 +1,107 @@
+//! Which node a statement goes to, and why.
+//!
+//! Everything here is a pure function of facts, session, cluster and configuration; every answer has its
+//! [`Reason`]. It asks nobody: what only the catalog knows comes back as [`Decision::Ask`]. Called by
+//! `session`, and by whoever wants to explain a route.
+#![forbid(unsafe_code)]
+
+mod config;
+mod decide;
+mod node;
+mod pattern;
+mod read;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+pub use config::{FunctionLists, Mode, OnWrite, RouteConfig};
+pub use decide::decide;
+pub use node::{choose_balance_node, node_for_read};
+pub use pattern::{PatternError, PatternList};
+pub use reason::Reason;
+
+pub use crate::cluster::relcache::{Catalog, Known, Question};
+pub use crate::cluster::view::{ClusterView, NodeView};
+
+use crate::error::NodeId;
+use crate::sql::{Kind, Name, Statement};
+
+/// What the session remembers that routing depends on.
+pub struct SessionView<'a> {
+    /// The node that serves this session's reads.
+    pub balance_node: Option<NodeId>,
+    /// Inside an explicit transaction.
+    pub in_transaction: bool,
+    /// The transaction has failed and waits for ROLLBACK.
+    pub tx_failed: bool,
+    /// The transaction is open on the primary alone: it was begun inside a string of several statements, or
+    /// nobody knows how.
+    pub tx_primary_only: bool,
+    /// The transaction has written.
+    pub tx_wrote: bool,
+    /// Any explicit transaction of the session has written (`trans_transaction`).
+    pub trans_wrote: bool,
+    /// The session has written (`always`).
+    pub ever_wrote: bool,
+    /// The transaction runs at SERIALIZABLE, which a standby refuses.
+    pub serializable: bool,
+    /// Whether the session has created a temporary relation of that name.
+    pub has_temp: &'a dyn Fn(&Name) -> bool,
+}
+
+/// The answer of [`decide`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Send it.
+    Go(Route),
+    /// Ask the catalog all of these, then decide again.
+    Ask(Vec<Question>),
+}
+
+/// Where to, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Where to.
+    pub target: Target,
+    /// Why.
+    pub reason: Reason,
+    /// Counts as a write for the memory of the session.
+    pub write: bool,
+}
+
+/// A node or nodes, by their part in the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The primary; the main node where there is none.
+    Primary,
+    /// The session's node for reads.
+    Balance,
+    /// Every node that the session has state on, the primary first.
+    Everywhere,
+    /// Where the statement of that name was prepared.
+    Prepared(Box<str>),
+}
+
+/// Columns of `SHOW pool_backend_stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the columns")]
+pub enum CounterClass {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Ddl,
+    Other,
+}
+
+/// The counter that a statement adds to.
+pub fn statement_class(statement: &Statement) -> CounterClass {
+    match statement.kind {
+        Kind::Select => CounterClass::Select,
+        Kind::Insert => CounterClass::Insert,
+        Kind::Update => CounterClass::Update,
+        Kind::Delete => CounterClass::Delete,
+        Kind::Ddl | Kind::Truncate => CounterClass::Ddl,
+        _ => CounterClass::Other,
+    }
+}

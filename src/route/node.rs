@@ -1,0 +1,95 @@
+//! Which node serves reads: drawn by weight, then checked against replication delay.
+//!
+//! The random number is an argument, so the same draw can be made again.
+#![forbid(unsafe_code)]
+
+use super::{Mode, Reason, RouteConfig};
+use crate::cluster::view::{ClusterView, NodeView};
+use crate::error::NodeId;
+
+/// Draws a node for reads among the usable ones by weight; `random` is in 0..1.
+///
+/// Without any weight the main node serves. None: no node is usable.
+pub fn choose_balance_node(cluster: &ClusterView, config: &RouteConfig, random: f64) -> Option<NodeId> {
+    if config.mode == Mode::Raw {
+        return cluster.main;
+    }
+    if !config.load_balance {
+        return cluster.writer();
+    }
+    let candidates = || cluster.nodes.iter().filter(|node| node.usable && node.weight > 0.0);
+    let total: f64 = candidates().map(|node| node.weight).sum();
+    let mut left = random.clamp(0.0, 1.0) * total;
+    for node in candidates() {
+        if left < node.weight {
+            return Some(node.id);
+        }
+        left -= node.weight;
+    }
+    // Rounding can leave a crumb behind the last candidate.
+    candidates().next_back().map(|node| node.id).or(cluster.main)
+}
+
+/// The node for a read of a session whose node for reads is `balance_node`: that one, unless it is gone or
+/// too far behind.
+pub fn node_for_read(cluster: &ClusterView, config: &RouteConfig, balance_node: NodeId) -> (NodeId, Reason) {
+    let fallback = cluster.writer().unwrap_or(balance_node);
+    if config.mode == Mode::Raw {
+        return (cluster.main.unwrap_or(balance_node), Reason::RawMode);
+    }
+    let Some(node) = cluster.node(balance_node).filter(|node| node.usable) else {
+        return (fallback, Reason::NodeUnusable(balance_node));
+    };
+    let why = match lag(node, config) {
+        Lag::Within => return (balance_node, Reason::BalanceNode),
+        Lag::Over => Reason::DelayOver(balance_node),
+        Lag::Unknown => Reason::DelayUnknown(balance_node),
+    };
+    if config.prefer_lower_delay_standby
+        && let Some(better) = least_behind(cluster, config)
+    {
+        return (better, Reason::LowerDelay(balance_node));
+    }
+    (fallback, why)
+}
+
+enum Lag {
+    Within,
+    Over,
+    Unknown,
+}
+
+/// Each threshold that is set must be kept; a delay that nobody knows keeps none.
+fn lag(node: &NodeView, config: &RouteConfig) -> Lag {
+    if node.is_primary || config.mode != Mode::StreamingReplication {
+        return Lag::Within;
+    }
+    let limits = [(config.delay_threshold, node.lag_bytes), (config.delay_threshold_micros, node.lag_micros)];
+    let mut unknown = false;
+    for (limit, lag) in limits {
+        match lag {
+            _ if limit == 0 => {}
+            Some(lag) if lag > limit => return Lag::Over,
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    if unknown { Lag::Unknown } else { Lag::Within }
+}
+
+/// The standby that is the least behind, among those that may serve reads now.
+fn least_behind(cluster: &ClusterView, config: &RouteConfig) -> Option<NodeId> {
+    cluster
+        .nodes
+        .iter()
+        .filter(|node| node.usable && node.weight > 0.0 && !node.is_primary)
+        .filter(|node| matches!(lag(node, config), Lag::Within))
+        .min_by_key(|node| {
+            if config.delay_threshold_micros > 0 {
+                (node.lag_micros, node.lag_bytes)
+            } else {
+                (node.lag_bytes, None)
+            }
+        })
+        .map(|node| node.id)
+}

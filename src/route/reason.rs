@@ -1,0 +1,150 @@
+//! Why a statement went where it went: one variant a rule, one short text each.
+//!
+//! The texts are read by people (log, EXPLAIN ROUTE) and stand nowhere else.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::error::NodeId;
+use crate::sql::Name;
+
+/// The rule that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A read that any node may serve.
+    Read,
+    /// Nothing to execute.
+    Empty,
+    /// `backend_clustering_mode = raw`.
+    RawMode,
+    /// `native_replication` or `snapshot_isolation`.
+    ReplicationMode,
+    /// `load_balance_mode = off`.
+    LoadBalanceOff,
+    /// No node but the primary is usable.
+    OnlyNode,
+    /// Several statements in one string.
+    MultiStatement,
+    /// The grammar did not accept it.
+    NotParsed,
+    /// Nested too deep, or naming too much.
+    TooDeep,
+    /// Longer than what is parsed.
+    TooLong,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Writes, or does what a standby cannot: the command's name.
+    PrimaryCommand(&'static str),
+    /// SELECT FOR UPDATE and kin.
+    RowLocks,
+    /// A data-modifying CTE, or SELECT INTO.
+    Modifies,
+    /// Does not begin with the letter of a read: a leading comment, VALUES.
+    FirstLetter,
+    /// BEGIN, COMMIT, SAVEPOINT …
+    TransactionControl,
+    /// SET, RESET, DISCARD: the session's state is the same on all its nodes.
+    SessionState,
+    /// SET to what a standby refuses.
+    StandbyRefusesSetting,
+    /// LOCK TABLE in a mode that standbys accept.
+    WeakLock,
+    /// EXECUTE or DEALLOCATE of a prepared statement.
+    Prepared,
+    /// The transaction has failed.
+    TransactionFailed,
+    /// The transaction is open on the primary only.
+    TransactionOnPrimary,
+    /// The transaction is SERIALIZABLE.
+    Serializable,
+    /// The transaction has written.
+    TransactionWrote,
+    /// An earlier transaction of the session has written (`trans_transaction`).
+    EarlierTransactionWrote,
+    /// The session has written (`always`).
+    SessionWrote,
+    /// Reads a system catalog.
+    SystemCatalog(Name),
+    /// Reads a temporary table.
+    TempTable(Name),
+    /// Reads an unlogged table.
+    UnloggedTable(Name),
+    /// Matches `primary_routing_query_pattern_list`.
+    PrimaryPattern,
+    /// Calls a function that `read_only_function_list` leaves out.
+    NotReadOnlyFunction(Name),
+    /// Calls a function of `write_function_list`.
+    WriteFunction(Name),
+    /// Calls a volatile function.
+    VolatileFunction(Name),
+    /// Calls a function that fails on every standby.
+    PrimaryFunction(Name),
+    /// The session's node for reads.
+    BalanceNode,
+    /// That node is not usable.
+    NodeUnusable(NodeId),
+    /// That node's delay is over the threshold.
+    DelayOver(NodeId),
+    /// That node's delay is not known while a threshold is set.
+    DelayUnknown(NodeId),
+    /// That node is behind, this one is the least behind of the others.
+    LowerDelay(NodeId),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::PrimaryCommand(command) => write!(f, "{command} runs on the primary"),
+            Reason::SystemCatalog(name) => write!(f, "reads system catalog {name}"),
+            Reason::TempTable(name) => write!(f, "reads temporary table {name}"),
+            Reason::UnloggedTable(name) => write!(f, "reads unlogged table {name}"),
+            Reason::NotReadOnlyFunction(name) => {
+                write!(f, "function {name} is not in read_only_function_list")
+            }
+            Reason::WriteFunction(name) => write!(f, "function {name} is in write_function_list"),
+            Reason::VolatileFunction(name) => write!(f, "function {name} is volatile"),
+            Reason::PrimaryFunction(name) => write!(f, "function {name} fails on a standby"),
+            Reason::NodeUnusable(id) => write!(f, "node {id} is not usable"),
+            Reason::DelayOver(id) => write!(f, "replication delay of node {id} is over the threshold"),
+            Reason::DelayUnknown(id) => write!(f, "replication delay of node {id} is not known"),
+            Reason::LowerDelay(id) => write!(f, "node {id} is behind, a standby with lower delay serves"),
+            fixed => f.write_str(fixed.text()),
+        }
+    }
+}
+
+impl Reason {
+    fn text(&self) -> &'static str {
+        match self {
+            Reason::Read => "read",
+            Reason::Empty => "empty query",
+            Reason::RawMode => "raw mode uses the main node only",
+            Reason::ReplicationMode => "replication modes use the main node only",
+            Reason::LoadBalanceOff => "load_balance_mode is off",
+            Reason::OnlyNode => "no other node is usable",
+            Reason::MultiStatement => "several statements in one query",
+            Reason::NotParsed => "not understood, so treated as a write",
+            Reason::TooDeep => "nested too deep, so treated as a write",
+            Reason::TooLong => "too long to parse, so treated as a write",
+            Reason::NotUtf8 => "not UTF-8, so treated as a write",
+            Reason::RowLocks => "locks rows",
+            Reason::Modifies => "changes data inside a query",
+            Reason::FirstLetter => "does not begin like a read (allow_sql_comments is off)",
+            Reason::TransactionControl => "transaction control",
+            Reason::SessionState => "changes the state of the session",
+            Reason::StandbyRefusesSetting => "a standby refuses this setting",
+            Reason::WeakLock => "lock that a standby accepts",
+            Reason::Prepared => "where it was prepared",
+            Reason::TransactionFailed => "the transaction has failed",
+            Reason::TransactionOnPrimary => "the transaction is open on the primary only",
+            Reason::Serializable => "the transaction is serializable",
+            Reason::TransactionWrote => "the transaction has written",
+            Reason::EarlierTransactionWrote => "an earlier transaction of the session has written",
+            Reason::SessionWrote => "the session has written",
+            Reason::PrimaryPattern => "matches primary_routing_query_pattern_list",
+            Reason::BalanceNode => "the session's node for reads",
+            // Those with a name or a node write themselves.
+            _ => "",
+        }
+    }
+}

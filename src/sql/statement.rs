@@ -1,0 +1,238 @@
+//! The facts of a text: plain data that outlives the parse tree.
+//!
+//! Nothing here knows how the facts are found (`classify`, `collect`) or what follows from them (`route`).
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// Everything known about one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Whether `statements` can be relied on.
+    pub parse: ParseOutcome,
+    /// The statements in order; empty unless `parse` is `Ok`.
+    pub statements: Vec<Statement>,
+}
+
+impl Facts {
+    /// Facts of a text that was not understood.
+    pub fn unknown(parse: ParseOutcome) -> Facts {
+        Facts { parse, statements: Vec::new() }
+    }
+
+    /// The one statement of the text, if it holds exactly one.
+    pub fn single(&self) -> Option<&Statement> {
+        match self.statements.as_slice() {
+            [statement] => Some(statement),
+            _ => None,
+        }
+    }
+}
+
+/// How the parse ended. Everything but `Ok` and `Empty` must be treated as a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseOutcome {
+    /// Parsed.
+    Ok,
+    /// No statement: nothing, blanks, comments, semicolons.
+    Empty,
+    /// Not accepted by the grammar; the server will say what is wrong.
+    Failed,
+    /// Nested deeper, or naming more relations, functions or CTEs, than is followed.
+    TooDeep,
+    /// Longer than [`super::MAX_TEXT`].
+    TooLong,
+    /// The client speaks another encoding than UTF-8.
+    NotUtf8,
+}
+
+/// One statement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// What it does; a statement inside another one (PREPARE, EXPLAIN, DECLARE) has its own facts there.
+    pub kind: Kind,
+    /// Relations read or written, each once; names of CTEs are left out.
+    pub relations: Vec<Name>,
+    /// Relations written, created, altered or dropped.
+    pub written: Vec<Name>,
+    /// Functions called anywhere in it, each once.
+    pub functions: Vec<Name>,
+    /// FOR UPDATE, FOR SHARE and kin, at any depth.
+    pub row_locks: bool,
+    /// Holds INSERT, UPDATE, DELETE or MERGE at any depth, or SELECT INTO.
+    pub modifies: bool,
+    /// Temporary relations that it creates.
+    pub creates_temp: Vec<Name>,
+}
+
+impl Statement {
+    /// A statement of which only the kind is known.
+    pub fn new(kind: Kind) -> Statement {
+        Statement {
+            kind,
+            relations: Vec::new(),
+            written: Vec::new(),
+            functions: Vec::new(),
+            row_locks: false,
+            modifies: false,
+            creates_temp: Vec::new(),
+        }
+    }
+}
+
+/// Name of a relation or function as written, folded to lower case by the grammar unless quoted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// The schema, if one was written.
+    pub schema: Option<Box<str>>,
+    /// The last part.
+    pub name: Box<str>,
+}
+
+impl Name {
+    /// A name with or without a schema.
+    pub fn new(schema: Option<&str>, name: &str) -> Name {
+        Name { schema: schema.map(Box::from), name: Box::from(name) }
+    }
+
+    /// Whether the schema written is that of temporary relations.
+    pub fn in_temp_schema(&self) -> bool {
+        self.schema.as_deref().is_some_and(|s| s == "pg_temp" || s.starts_with("pg_temp_"))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// What kind of statement it is, with what a session must know of it.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant is the SQL command of that name")]
+pub enum Kind {
+    /// SELECT, TABLE, VALUES, WITH … SELECT.
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Truncate,
+    CopyFrom,
+    CopyTo {
+        /// TO STDOUT; otherwise to a file or program of the server.
+        to_client: bool,
+    },
+    Begin(BeginOptions),
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(Box<str>),
+    Release(Box<str>),
+    RollbackTo(Box<str>),
+    PrepareTransaction,
+    CommitPrepared,
+    RollbackPrepared,
+    /// SET of one parameter; the name in lower case ("role", "session_authorization", "timezone" …).
+    Set {
+        name: Box<str>,
+        local: bool,
+        /// None: TO DEFAULT.
+        value: Option<Box<str>>,
+    },
+    Reset {
+        name: Box<str>,
+    },
+    ResetAll,
+    SetTransaction {
+        /// SET SESSION CHARACTERISTICS: for all later transactions.
+        session: bool,
+        options: BeginOptions,
+    },
+    SetConstraints,
+    Show(Box<str>),
+    DiscardAll,
+    /// DISCARD PLANS, SEQUENCES or TEMP.
+    Discard,
+    Prepare {
+        name: Box<str>,
+        inner: Box<Statement>,
+    },
+    Execute(Box<str>),
+    /// None: ALL.
+    Deallocate(Option<Box<str>>),
+    Declare {
+        name: Box<str>,
+        hold: bool,
+        inner: Box<Statement>,
+    },
+    /// FETCH and MOVE.
+    Fetch(Box<str>),
+    /// None: ALL.
+    CloseCursor(Option<Box<str>>),
+    Listen,
+    Unlisten,
+    Notify,
+    Lock {
+        /// ROW EXCLUSIVE or stronger: a standby refuses it.
+        mode_conflicts_with_writes: bool,
+    },
+    Explain {
+        analyze: bool,
+        inner: Box<Statement>,
+    },
+    Call,
+    Do,
+    Ddl,
+    /// VACUUM and ANALYZE.
+    Vacuum,
+    Checkpoint,
+    Other,
+}
+
+/// What BEGIN, START TRANSACTION or SET TRANSACTION asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BeginOptions {
+    /// READ ONLY or READ WRITE, if written.
+    pub read_only: Option<bool>,
+    /// ISOLATION LEVEL, if written.
+    pub isolation: Option<Isolation>,
+    /// DEFERRABLE or NOT DEFERRABLE, if written.
+    pub deferrable: Option<bool>,
+}
+
+/// Transaction isolation levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of SQL")]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+impl Isolation {
+    /// The level of that name, as SET and SHOW write it.
+    pub fn parse(text: &str) -> Option<Isolation> {
+        match text.to_ascii_lowercase().as_str() {
+            "read uncommitted" => Some(Isolation::ReadUncommitted),
+            "read committed" => Some(Isolation::ReadCommitted),
+            "repeatable read" => Some(Isolation::RepeatableRead),
+            "serializable" => Some(Isolation::Serializable),
+            _ => None,
+        }
+    }
+}
+
+/// Whether PostgreSQL reads `text` as the boolean false.
+pub fn is_false(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let begins = |word: &str, least: usize| text.len() >= least && word.starts_with(&text);
+    text == "0" || begins("false", 1) || begins("no", 1) || begins("off", 2)
+}
