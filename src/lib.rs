@@ -16,6 +16,8 @@ pub mod ffi;
 
 pub mod wire;
 
+pub mod net;
+
 pub mod config;
 
 pub mod auth;
@@ -25,3 +27,5 @@ pub mod sql;
 pub mod cluster;
 
 pub mod route;
+
+pub mod pool;
