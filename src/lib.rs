@@ -29,3 +29,9 @@ pub mod cluster;
 pub mod route;
 
 pub mod pool;
+
+pub mod admin;
+
+pub mod face;
+
+pub mod session;

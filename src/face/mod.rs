@@ -1,0 +1,4 @@
+//! What the admin core looks like outside.
+#![forbid(unsafe_code)]
+
+pub mod sql;

@@ -1,0 +1,85 @@
+//! What a session works with: the sockets, the pool, and what all sessions of a worker share.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::auth::hba::Hba;
+use crate::auth::pool_passwd::PoolPasswd;
+use crate::cluster::relcache::RelCache;
+use crate::cluster::view::ClusterView;
+use crate::config::Config;
+use crate::error::NodeId;
+use crate::net::{Address, Wire};
+use crate::pool::Pool;
+use crate::route::RouteConfig;
+use crate::shm::Segment;
+use crate::sql;
+
+/// Handed to every step of a session.
+pub struct Ctx<'a> {
+    pub wire: &'a mut dyn Wire,
+    pub pool: &'a mut Pool,
+    pub shared: &'a mut Shared,
+}
+
+/// What the sessions of one worker share.
+pub struct Shared {
+    pub worker: usize,
+    pub config: Config,
+    pub routes: RouteConfig,
+    pub segment: Segment,
+    pub view: ClusterView,
+    pub facts: sql::Cache,
+    pub relations: RelCache,
+    pub passwords: Rc<PoolPasswd>,
+    /// Rules of pool_hba.conf when `enable_pool_hba` is on.
+    pub hba: Option<Hba>,
+    pub now: Instant,
+    /// Seconds since 1970, for what people read.
+    pub unix_now: u64,
+    pub random: Random,
+    /// What the worker must do for sessions once the event is handled.
+    pub errands: Vec<Errand>,
+    /// Scratch space for messages of our own.
+    pub out: Vec<u8>,
+}
+
+/// What a session asks of its worker.
+#[derive(Debug)]
+pub enum Errand {
+    /// A cancel request came in on the connection of the client in this slot, which stays open until it is done.
+    Cancel { client: u32, pid: i32, key: Vec<u8> },
+    /// The node did not answer.
+    Unreachable { node: NodeId, reason: String },
+}
+
+/// What must be sent where to cancel a statement.
+#[derive(Debug)]
+pub struct CancelTarget {
+    /// Slot of the connection that the statement runs on.
+    pub backend: u32,
+    pub address: Address,
+    /// Process and key that the server gave it.
+    pub pid: i32,
+    pub key: Vec<u8>,
+}
+
+/// Pseudo-random numbers for choosing nodes (xorshift64*, Vigna 2014); never for secrets.
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from a seed; zero is replaced, since the generator would stay there.
+    pub fn new(seed: u64) -> Self {
+        Random(seed.max(1))
+    }
+
+    /// Uniform in 0..1.
+    pub fn uniform(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11;
+        bits as f64 / (1u64 << 53) as f64
+    }
+}

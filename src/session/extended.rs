@@ -1,0 +1,347 @@
+//! The extended query protocol: statements and portals belong to the session, nodes have copies.
+//!
+//! The messages up to a Sync are a batch. A batch that has begun with reads on a standby moves to the primary
+//! when something needs it: a Sync of ours ends it there first. Batches follow each other without waiting
+//! as long as they go to the same node and change nothing that routing depends on.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::client::{MAX_SHORT, MAX_TEXT};
+use super::{Ctx, Portal, Prepared, Session, Source, Step};
+use crate::error::NodeId;
+use crate::pool::Expect;
+use crate::sql::{Facts, ParseOutcome};
+use crate::wire::frame::Header;
+use crate::wire::frontend::{self, Target};
+use crate::wire::{backend, backend::TxStatus};
+
+/// In place of a statement's number: the server will refuse it.
+const REFUSED: u64 = 0;
+
+impl Session {
+    pub(super) fn parse_message(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        if header.length > MAX_TEXT {
+            return self.long_parse(ctx, header, rest);
+        }
+        let Some(whole) = rest.get(..header.length) else { return Step::More };
+        let parse = match frontend::parse(whole.get(5..).unwrap_or_default()) {
+            Ok(parse) => parse,
+            Err(e) => {
+                self.fatal(ctx, "08P01", &e.to_string());
+                return Step::More;
+            }
+        };
+        if !parse.name.is_empty() && self.in_flight > 0 && self.statements.contains_key(parse.name) {
+            // Whether the name is taken will be known when what is under way has ended.
+            return Step::Stall;
+        }
+        let facts = ctx.shared.facts.get(parse.text);
+        let node = match self.find_for_batch(ctx, &facts, parse.text) {
+            Ok((node, _)) => node,
+            Err(step) => return self.or_error(ctx, step, header, rest),
+        };
+        // A name that is taken must be refused by the server: it has to have the statement to do so.
+        let existing = self.statements.get(parse.name).filter(|_| !parse.name.is_empty()).cloned();
+        let id = match existing {
+            Some(existing) => {
+                self.ensure_prepared(ctx, node, parse.name, &existing);
+                REFUSED
+            }
+            None => self.add_statement(parse.name, &facts, parse.text, Source::Message(whole.into())),
+        };
+        self.send_parse(ctx, node, parse.name, parse.text, id);
+        self.pass_to(ctx, node, whole);
+        Step::Done(header.length)
+    }
+
+    fn add_statement(&mut self, name: &[u8], facts: &Rc<Facts>, text: &[u8], source: Source) -> u64 {
+        let id = self.next_statement;
+        self.next_statement += 1;
+        let prepared = Prepared { id, facts: Rc::clone(facts), text: text.into(), source };
+        self.statements.insert(name.into(), Rc::new(prepared));
+        id
+    }
+
+    fn send_parse(&mut self, ctx: &mut Ctx<'_>, node: NodeId, name: &[u8], text: &[u8], id: u64) {
+        self.keep_statement(text);
+        self.log_extended(ctx, node, "Parse: ", text);
+        let Some(backend) = self.backend(ctx, node) else { return };
+        let mut out = Vec::new();
+        if id != REFUSED {
+            super::prepared::put_close(backend, name, &mut out);
+            backend.statements.insert(name.into(), id);
+        }
+        backend.expects.push_back(Expect::Parse { name: name.into(), id, quiet: false });
+        if !out.is_empty() {
+            let conn = backend.conn;
+            ctx.wire.send(conn, &out);
+        }
+    }
+
+    /// A text too long to keep: it lives on the primary alone.
+    fn long_parse(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        let body = rest.get(5..).unwrap_or_default();
+        let Some(end) = memchr::memchr(0, body.get(..body.len().min(MAX_SHORT)).unwrap_or_default()) else {
+            if body.len() >= MAX_SHORT {
+                self.fatal(ctx, "08P01", "the statement name of a Parse message is too long");
+            }
+            return Step::More;
+        };
+        let name = body.get(..end).unwrap_or_default();
+        let facts = Rc::new(Facts::unknown(ParseOutcome::TooLong));
+        let node = match self.find_for_batch(ctx, &facts, b"") {
+            Ok((node, _)) => node,
+            Err(step) => return self.or_error(ctx, step, header, rest),
+        };
+        let id = self.add_statement(name, &facts, b"", Source::Only(node));
+        self.send_parse(ctx, node, name, b"(a text of over 1 MiB)", id);
+        self.send_frame(ctx, node, header, rest)
+    }
+
+    pub(super) fn bind_message(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        let body = rest.get(5..header.length.min(rest.len())).unwrap_or_default();
+        let head = match frontend::bind_head(body) {
+            Ok(Some(head)) => head,
+            Ok(None) if rest.len() < header.length => return Step::More,
+            Ok(None) => {
+                self.fatal(ctx, "08P01", "Bind message ends within its names");
+                return Step::More;
+            }
+            Err(e) => {
+                self.fatal(ctx, "08P01", &e.to_string());
+                return Step::More;
+            }
+        };
+        let (portal, statement) = (head.portal.to_vec(), head.statement.to_vec());
+        let prepared = self.statements.get(statement.as_slice()).cloned();
+        let (node, write) = match self.node_of(ctx, prepared.as_deref()) {
+            Ok(found) => found,
+            Err(step) => return self.or_error(ctx, step, header, rest),
+        };
+        if self.may_be_skipped(ctx, node, &statement) {
+            return Step::Stall;
+        }
+        if let Some(prepared) = &prepared {
+            self.ensure_prepared(ctx, node, &statement, prepared);
+            self.log_extended(ctx, node, "Bind: ", &prepared.text);
+        }
+        self.portals.insert(portal.into(), Portal { node, prepared, write });
+        self.send_frame(ctx, node, header, rest)
+    }
+
+    pub(super) fn describe_message(&mut self, ctx: &mut Ctx<'_>, target: Target<'_>, whole: &[u8]) -> Step {
+        let found = if target.kind == b'S' {
+            let prepared = self.statements.get(target.name).cloned();
+            let found = self.node_of(ctx, prepared.as_deref());
+            if let (Ok((node, _)), Some(prepared)) = (&found, &prepared) {
+                if self.may_be_skipped(ctx, *node, target.name) {
+                    return Step::Stall;
+                }
+                self.ensure_prepared(ctx, *node, target.name, prepared);
+            }
+            found
+        } else {
+            self.node_of_portal(ctx, target.name)
+        };
+        match found {
+            Ok((node, _)) => {
+                self.pass_to(ctx, node, whole);
+                Step::Done(whole.len())
+            }
+            Err(step) => self.or_error(ctx, step, header_of(whole), whole),
+        }
+    }
+
+    pub(super) fn execute_message(&mut self, ctx: &mut Ctx<'_>, portal: &[u8], whole: &[u8]) -> Step {
+        let node = match self.node_of_portal(ctx, portal) {
+            Ok((node, _)) => node,
+            Err(step) => return self.or_error(ctx, step, header_of(whole), whole),
+        };
+        if let Some(Portal { prepared: Some(prepared), write, .. }) = self.portals.get(portal).cloned() {
+            self.begin_statement(ctx, node, &prepared.facts, &prepared.text, "Execute: ", write);
+        }
+        self.pass_to(ctx, node, whole);
+        Step::Done(whole.len())
+    }
+
+    pub(super) fn close_message(&mut self, ctx: &mut Ctx<'_>, target: Target<'_>, whole: &[u8]) -> Step {
+        if target.kind == b'S' && self.in_flight > 0 {
+            // Which statement has the name will be known when what is under way has ended.
+            return Step::Stall;
+        }
+        let found = if target.kind == b'S' {
+            let node = self.batch.or_else(|| self.failed_on()).or_else(|| self.holder(ctx, target.name));
+            self.enter(ctx, node).map(|node| (node, false))
+        } else {
+            self.node_of_portal(ctx, target.name)
+        };
+        let node = match found {
+            Ok((node, _)) => node,
+            Err(step) => return self.or_error(ctx, step, header_of(whole), whole),
+        };
+        let mut statement = None;
+        if target.kind == b'S' {
+            let prepared = self.statements.remove(target.name);
+            statement = Some((target.name.into(), prepared.as_ref().map_or(0, |prepared| prepared.id)));
+            self.closing.extend(prepared);
+        } else {
+            self.portals.remove(target.name);
+        }
+        if let Some(backend) = self.backend(ctx, node) {
+            if target.kind == b'S' {
+                backend.statements.remove(target.name);
+            }
+            backend.expects.push_back(Expect::Close { statement, quiet: false });
+        }
+        self.pass_to(ctx, node, whole);
+        Step::Done(whole.len())
+    }
+
+    pub(super) fn flush_message(&mut self, ctx: &mut Ctx<'_>, whole: &[u8]) -> Step {
+        if let Some(node) = self.batch {
+            self.pass_to(ctx, node, whole);
+        }
+        Step::Done(whole.len())
+    }
+
+    pub(super) fn sync_message(&mut self, ctx: &mut Ctx<'_>, whole: &[u8]) -> Step {
+        if let Some(node) = self.copy_in {
+            // The server ignores it while it copies in.
+            self.pass_to(ctx, node, whole);
+            return Step::Done(whole.len());
+        }
+        match self.batch.take() {
+            Some(node) => {
+                self.skip_to_sync = false;
+                self.drawn = None;
+                self.launch(ctx, node, Expect::Sync { quiet: false });
+                self.pass_to(ctx, node, whole);
+            }
+            None if self.in_flight > 0 => return Step::Stall,
+            None => {
+                self.skip_to_sync = false;
+                self.errored = false;
+                self.effects.clear();
+                (self.sent, self.done) = (0, 0);
+                self.ends.clear();
+                let status = self.status();
+                self.ready(ctx, status);
+            }
+        }
+        Step::Done(whole.len())
+    }
+
+    /// Node for a statement; one that we do not know goes where the server can say so.
+    fn node_of(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        prepared: Option<&Prepared>,
+    ) -> Result<(NodeId, bool), Option<Step>> {
+        match prepared {
+            Some(Prepared { source: Source::Only(node), .. }) => {
+                self.enter(ctx, Some(*node)).map(|node| (node, true))
+            }
+            Some(prepared) => self.find_for_batch(ctx, &prepared.facts, &prepared.text),
+            None => {
+                let node = self.batch;
+                self.enter(ctx, node).map(|node| (node, false))
+            }
+        }
+    }
+
+    fn node_of_portal(&mut self, ctx: &mut Ctx<'_>, portal: &[u8]) -> Result<(NodeId, bool), Option<Step>> {
+        let bound = self.portals.get(portal).map(|portal| portal.node);
+        let here = bound.filter(|_| bound == self.batch);
+        let node = here.or_else(|| self.failed_on()).or(bound).or(self.batch);
+        self.enter(ctx, node).map(|node| (node, false))
+    }
+
+    fn find_for_batch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        facts: &Facts,
+        text: &[u8],
+    ) -> Result<(NodeId, bool), Option<Step>> {
+        if self.in_flight > 0 && (!self.effects.is_empty() || self.errored) {
+            return Err(Some(Step::Stall));
+        }
+        let (node, write) = self.find(ctx, facts, text)?;
+        self.enter(ctx, Some(node)).map(|node| (node, write))
+    }
+
+    /// Makes `node` the one that the batch goes to; without one, where the batch is or the primary.
+    fn enter(&mut self, ctx: &mut Ctx<'_>, node: Option<NodeId>) -> Result<NodeId, Option<Step>> {
+        let lead = self.transaction.as_ref().map(|tx| tx.failed_on.unwrap_or(tx.lead));
+        let node = node.or(lead).or(ctx.shared.view.primary).or(ctx.shared.view.main).ok_or(None)?;
+        if self.batch == Some(node) {
+            return Ok(node);
+        }
+        if self.must_wait(ctx, Some(node)) {
+            return Err(Some(Step::Stall));
+        }
+        match self.reach(ctx, node) {
+            super::reach::Reach::Ready(_) => {
+                self.batch = Some(node);
+                Ok(node)
+            }
+            super::reach::Reach::Wait => Err(Some(Step::Stall)),
+            super::reach::Reach::Failed => Err(None),
+        }
+    }
+
+    /// Everything in flight is on this node, so what follows is answered in order.
+    pub(super) fn is_only_flight(&self, ctx: &Ctx<'_>, node: NodeId) -> bool {
+        self.links
+            .iter()
+            .filter(|link| link.node != node)
+            .all(|link| ctx.pool.peek(link.backend).is_none_or(|backend| !backend.is_busy()))
+    }
+
+    /// Ends the batch on the node it has begun on, with a Sync of ours.
+    pub(super) fn end_batch(&mut self, ctx: &mut Ctx<'_>, node: NodeId) {
+        if std::mem::replace(&mut self.ending, true) {
+            return;
+        }
+        self.launch(ctx, node, Expect::Sync { quiet: true });
+        let mut out = Vec::new();
+        frontend::put_sync(&mut out);
+        self.pass_to(ctx, node, &out);
+    }
+
+    /// Our Sync was answered: the batch may go on elsewhere, unless it has failed.
+    pub(super) fn batch_ended(&mut self, ctx: &mut Ctx<'_>, node: NodeId, status: TxStatus) {
+        self.ending = false;
+        self.batch = None;
+        self.stalled = true;
+        self.skip_to_sync |= self.errored;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.settle(ctx, node, status);
+    }
+
+    /// Waits, or tells the client that it cannot be served: after the answers to what it has sent before.
+    fn or_error(&mut self, ctx: &mut Ctx<'_>, step: Option<Step>, header: Header, rest: &[u8]) -> Step {
+        if let Some(step) = step {
+            return step;
+        }
+        if self.must_wait(ctx, None) {
+            return Step::Stall;
+        }
+        self.error_to_sync(ctx, "57P03", "no backend node can serve this statement now");
+        self.pass(header, rest, None)
+    }
+
+    /// An error of ours in the extended protocol: nothing more is done until the client's Sync.
+    pub(super) fn error_to_sync(&mut self, ctx: &mut Ctx<'_>, code: &str, message: &str) {
+        let mut out = Vec::new();
+        let notice = backend::Notice { severity: "ERROR", code, message, detail: None, hint: None };
+        backend::put_error(&mut out, &notice);
+        ctx.wire.send(self.client, &out);
+        self.skip_to_sync = true;
+    }
+}
+
+/// Header of a message that is there whole.
+fn header_of(whole: &[u8]) -> Header {
+    Header { kind: whole.first().copied().unwrap_or_default(), length: whole.len() }
+}

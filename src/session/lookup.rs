@@ -1,0 +1,49 @@
+//! Asks the catalog what a name is, on the session's own connection to the primary. Only this session waits.
+#![forbid(unsafe_code)]
+
+use super::reach::Reach;
+use super::{Ctx, Session, Step};
+use crate::cluster::relcache;
+use crate::pool::Purpose;
+use crate::route::Question;
+
+impl Session {
+    /// Sends the question; `None` when no node can be asked.
+    pub(super) fn ask(&mut self, ctx: &mut Ctx<'_>, question: Question) -> Option<Step> {
+        if self.asking.is_some() || self.in_flight > 0 {
+            return Some(Step::Stall);
+        }
+        let lead = self.transaction.as_ref().map(|tx| tx.lead);
+        let node = lead.or(ctx.shared.view.primary).or(ctx.shared.view.main)?;
+        if let Some(batch) = self.batch {
+            // A query cannot stand among the messages of a batch.
+            self.end_batch(ctx, batch);
+            return Some(Step::Stall);
+        }
+        let slot = match self.reach(ctx, node) {
+            Reach::Ready(slot) => slot,
+            Reach::Wait => return Some(Step::Stall),
+            Reach::Failed => return None,
+        };
+        let backend = ctx.pool.get(slot)?;
+        let sql = relcache::question_sql(&question);
+        super::report::log_internal(&ctx.shared.config, node, backend.pid, &sql);
+        let mut out = Vec::new();
+        backend.put_query(&mut out, sql.as_bytes(), Purpose::LookUp);
+        let conn = backend.conn;
+        ctx.wire.send(conn, &out);
+        self.asking = Some(question);
+        Some(Step::Stall)
+    }
+
+    /// The answer has come. Where the catalog cannot be read, the cautious answer is kept.
+    pub(super) fn on_answer(&mut self, ctx: &mut Ctx<'_>, answer: Option<Vec<u8>>, error: Option<String>) {
+        let Some(question) = self.asking.take() else { return };
+        if let Some(error) = error {
+            crate::say!(Warning, "the catalog did not answer, the statement goes to the primary: {}", error);
+        }
+        let shared = &mut *ctx.shared;
+        let known = relcache::answer(&question, answer.as_deref().unwrap_or(b"1"));
+        shared.relations.put(&self.key.database, question, known, shared.now);
+    }
+}

@@ -1,0 +1,296 @@
+//! The story of one client: it comes in, proves who it is, sends statements, leaves.
+//!
+//! A state machine: bytes of the client and of the backends go in, calls of `Wire` and `Pool` come out. It
+//! holds no socket and no clock. A frame that cannot be served yet (a connection is being opened, the
+//! catalog is being asked) stays in `input` and is looked at again when that has ended.
+//!
+//! `client` cuts the client's frames; `simple` and `extended` say where they go; `place` finds the node and
+//! `reach` makes it ready; `relay` takes the answers back; `transaction` and `settings` remember.
+#![forbid(unsafe_code)]
+
+mod client;
+mod ctx;
+mod extended;
+mod finish;
+mod lookup;
+mod place;
+mod prepared;
+mod reach;
+mod relay;
+mod report;
+mod settings;
+mod simple;
+mod startup;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+pub use ctx::{CancelTarget, Ctx, Errand, Random, Shared};
+pub use finish::Lost;
+
+use crate::error::NodeId;
+use crate::log;
+use crate::net::{ConnId, Peer};
+use crate::pool::{Key, Pool};
+use crate::sql::{Facts, Name};
+use crate::wire::startup::Startup;
+use settings::Settings;
+use transaction::Transaction;
+
+/// How far a client is.
+enum Stage {
+    /// No start-up packet yet.
+    First,
+    /// Let in, or known to be let in once a backend has said how it asks; waits for its connection.
+    Waiting { proven: bool },
+    /// Proving who it is. `backend`: the connection that waits, when the backend's method decides.
+    Proving { leg: Box<crate::auth::client_leg::ClientLeg> },
+    /// Sent a cancel request and waits until it is done.
+    Cancelling,
+    /// Sends statements.
+    Active,
+    /// Over: whatever still comes is dropped.
+    Closed,
+}
+
+/// A node that the session uses.
+struct Link {
+    node: NodeId,
+    /// Slot in the pool.
+    backend: u32,
+    /// Not usable yet.
+    opening: bool,
+    /// Number of the newest setting that the node has, and had at its BEGIN.
+    applied: u64,
+    applied_at_begin: u64,
+    /// The client's explicit transaction is open there too.
+    in_transaction: bool,
+    /// Not read from because the client is slow.
+    paused: bool,
+}
+
+/// A prepared statement: of a Parse message, or of PREPARE.
+struct Prepared {
+    id: u64,
+    facts: Rc<Facts>,
+    text: Rc<[u8]>,
+    source: Source,
+}
+
+/// How to prepare it on one more node.
+enum Source {
+    /// The whole Parse frame.
+    Message(Box<[u8]>),
+    /// The PREPARE statement is the text itself.
+    Sql,
+    /// Too long to keep: it lives on this node alone.
+    Only(NodeId),
+}
+
+/// A bound portal.
+#[derive(Clone)]
+struct Portal {
+    node: NodeId,
+    prepared: Option<Rc<Prepared>>,
+    write: bool,
+}
+
+/// Rest of a client's frame that is passed on as it comes.
+struct Streaming {
+    left: usize,
+    /// Node that gets it; `None`: dropped.
+    to: Option<NodeId>,
+}
+
+/// What a statement under way changes when it succeeds.
+struct Effect {
+    facts: Rc<Facts>,
+    text: Rc<[u8]>,
+    /// Which ReadyForQuery ends it, and how many statements stand between the last one and it.
+    flight: u64,
+    first: usize,
+}
+
+/// Whether a client's frame was served.
+enum Step {
+    /// It was; this many bytes are used up.
+    Done(usize),
+    /// More bytes must come first.
+    More,
+    /// It waits for something else; looked at again at the next `pump`.
+    Stall,
+}
+
+/// One client.
+pub struct Session {
+    /// Slot in the worker.
+    pub slot: u32,
+    pub client: ConnId,
+    peer: Peer,
+    stage: Stage,
+    /// Moment at which an unfinished start-up is given up.
+    pub deadline: Option<Instant>,
+    started: Instant,
+    input: Vec<u8>,
+    streaming: Streaming,
+    startup: Option<Box<Startup>>,
+    key: Rc<Key>,
+    links: Vec<Link>,
+    /// Node for reads, drawn at the start or for each statement.
+    balance: Option<NodeId>,
+    /// The draw of the statement that waits, so that looking at it again does not draw again.
+    drawn: Option<NodeId>,
+    /// Nodes that failed this session.
+    avoid: Vec<NodeId>,
+    transaction: Option<Transaction>,
+    /// A write in an earlier explicit transaction; in any statement.
+    trans_wrote: bool,
+    ever_wrote: bool,
+    settings: Settings,
+    temporary: Vec<Name>,
+    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    portals: HashMap<Box<[u8]>, Portal>,
+    next_statement: u64,
+    /// Node that has the messages since the last Sync.
+    batch: Option<NodeId>,
+    /// A Sync of ours is on its way that ends the batch.
+    ending: bool,
+    /// An error of ours: the client's messages are dropped until its Sync.
+    skip_to_sync: bool,
+    /// ReadyForQuery still to come for the client.
+    in_flight: u32,
+    /// What was sent last is a simple query or a function call.
+    simple: bool,
+    /// Effects of what is in flight; while there are any, nothing is routed.
+    effects: VecDeque<Effect>,
+    /// An error came since the last ReadyForQuery.
+    errored: bool,
+    /// How many ReadyForQuery the client was owed before the one it is sending messages for.
+    flight: u64,
+    /// Statements sent since then, and statements answered since the last ReadyForQuery.
+    sent: usize,
+    done: usize,
+    /// For each COMMIT (true) and ROLLBACK tag since the last ReadyForQuery.
+    ends: VecDeque<bool>,
+    /// Statements whose Close was not answered yet.
+    closing: Vec<Rc<Prepared>>,
+    copy_in: Option<NodeId>,
+    /// Answer to a look-up of the catalog that is under way.
+    asking: Option<crate::route::Question>,
+    /// ParameterStatus values that the client has.
+    parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Scratch: bytes for the client's own messages are built here.
+    cancel: (i32, Vec<u8>),
+    stalled: bool,
+    /// Whom the log names in the lines of this session.
+    identity: Option<Rc<log::Client>>,
+    /// The process title up to the state, where a process has one session.
+    title: String,
+    /// Begin of the statement that was sent last, for the log of its error.
+    statement: Vec<u8>,
+}
+
+impl Session {
+    /// A client has connected.
+    pub fn new(slot: u32, client: ConnId, peer: Peer, now: Instant, deadline: Option<Instant>) -> Self {
+        Session {
+            slot,
+            client,
+            peer,
+            stage: Stage::First,
+            deadline,
+            started: now,
+            input: Vec::new(),
+            streaming: Streaming { left: 0, to: None },
+            startup: None,
+            key: Rc::new(Key { user: String::new(), database: String::new(), options: Vec::new() }),
+            links: Vec::new(),
+            balance: None,
+            drawn: None,
+            avoid: Vec::new(),
+            transaction: None,
+            trans_wrote: false,
+            ever_wrote: false,
+            settings: Settings::default(),
+            temporary: Vec::new(),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            next_statement: 1,
+            batch: None,
+            ending: false,
+            skip_to_sync: false,
+            in_flight: 0,
+            simple: false,
+            effects: VecDeque::new(),
+            errored: false,
+            flight: 0,
+            sent: 0,
+            done: 0,
+            ends: VecDeque::new(),
+            closing: Vec::new(),
+            copy_in: None,
+            asking: None,
+            parameters: Vec::new(),
+            cancel: (0, Vec::new()),
+            stalled: false,
+            identity: None,
+            title: String::new(),
+            statement: Vec::new(),
+        }
+    }
+
+    /// Whom the log names in the lines of this session.
+    pub fn identity(&self) -> Option<Rc<log::Client>> {
+        self.identity.clone()
+    }
+
+    /// Whether the session is over and its slot may be used again.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    /// Whether a shutdown may end it now: no statement runs and no transaction is open.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.transaction.is_none() && self.batch.is_none()
+    }
+
+    /// Whether a cancel request with this process and key is meant for it.
+    pub fn is_cancelled_by(&self, pid: i32, key: &[u8]) -> bool {
+        matches!(self.stage, Stage::Active) && self.cancel.0 == pid && !key.is_empty() && self.cancel.1 == key
+    }
+
+    /// What must be sent where to cancel what runs for this client.
+    pub fn cancel_targets(&self, pool: &Pool) -> Vec<CancelTarget> {
+        let busy = self.links.iter().filter_map(|link| {
+            // A batch without its Sync runs as well.
+            let open = self.batch == Some(link.node);
+            let backend = pool.peek(link.backend).filter(|backend| open || backend.is_busy())?;
+            Some(CancelTarget {
+                backend: link.backend,
+                address: backend.address.clone()?,
+                pid: backend.pid,
+                key: backend.cancel_key.clone(),
+            })
+        });
+        busy.collect()
+    }
+
+    /// A node's state has changed: one that failed this session may be tried again.
+    pub fn on_cluster_changed(&mut self) {
+        self.avoid.clear();
+    }
+
+    /// Whether neither the client nor a node has something of it to come.
+    #[cfg(test)]
+    fn is_waiting_for_nothing(&self) -> bool {
+        self.input.is_empty() && self.in_flight == 0 && self.batch.is_none()
+    }
+
+    fn link(&mut self, node: NodeId) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.node == node)
+    }
+}

@@ -1,0 +1,170 @@
+//! Which node a statement of this session goes to: asks `route::decide`, then fits the answer to what the
+//! session is in the middle of.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use super::{Ctx, Session, Shared, Source};
+use crate::cluster::relcache::RelCache;
+use crate::error::NodeId;
+use crate::route::{self, Decision, Known, Question, Reason, Route, SessionView, Target};
+use crate::sql::{Facts, Kind, Name};
+
+/// Where a statement goes.
+pub(super) enum Place {
+    /// To this node; `write`: later reads must see it.
+    Node { node: NodeId, write: bool },
+    /// The catalog must be asked first.
+    Ask(Question),
+    /// No node can serve it.
+    Nowhere,
+}
+
+/// What the worker knows of the session's database.
+struct Answers<'a> {
+    cache: RefCell<&'a mut RelCache>,
+    database: &'a str,
+    now: Instant,
+}
+
+impl route::Catalog for Answers<'_> {
+    fn volatility(&self, function: &Name) -> Known {
+        self.cache.borrow_mut().get(self.database, &Question::Function(function.clone()), self.now)
+    }
+
+    fn unlogged(&self, relation: &Name) -> Known {
+        self.cache.borrow_mut().get(self.database, &Question::Relation(relation.clone()), self.now)
+    }
+}
+
+impl Session {
+    /// Finds the node for a statement with these facts.
+    pub(super) fn place(&mut self, ctx: &mut Ctx<'_>, facts: &Facts, text: &[u8]) -> Place {
+        if let Some(node) = self.failed_node(facts) {
+            return Place::Node { node, write: false };
+        }
+        if let Some(node) = self.only_holder(facts) {
+            return Place::Node { node, write: true };
+        }
+        if let Some(batch) = self.batch.filter(|_| self.batch == self.lead(ctx))
+            && !self.effects.is_empty()
+        {
+            return Place::Node { node: batch, write: false };
+        }
+        let mut decision = self.decide(ctx, facts, text);
+        if let Decision::Go(Route { target: Target::Prepared(name), .. }) = &decision
+            && !is_deallocate(facts)
+            && let Some(prepared) = self.statements.get(name.as_bytes()).cloned()
+        {
+            // Once and no more: a client may prepare statements that execute each other.
+            decision = self.decide(ctx, &prepared.facts, &prepared.text);
+        }
+        let route = match decision {
+            Decision::Go(route) => route,
+            // A question would end what has begun on the primary in this batch.
+            Decision::Ask(_) if self.batch.is_some() && self.batch == self.lead(ctx) => {
+                return Place::Node { node: self.batch.unwrap_or_default(), write: true };
+            }
+            Decision::Ask(questions) => {
+                return questions.into_iter().next().map_or(Place::Nowhere, Place::Ask);
+            }
+        };
+        let lead = self.lead(ctx);
+        let node = match &route.target {
+            Target::Primary | Target::Everywhere => lead,
+            Target::Balance => self.batch.or_else(|| self.read_node(ctx)).or(lead),
+            Target::Prepared(name) if is_deallocate(facts) => self.holder(ctx, name.as_bytes()).or(lead),
+            Target::Prepared(_) => lead,
+        };
+        match node {
+            // What has begun on the primary in this batch goes on there.
+            Some(_) if self.batch.is_some() && self.batch == lead => {
+                Place::Node { node: lead.unwrap_or_default(), write: route.write }
+            }
+            Some(node) => Place::Node { node, write: route.write },
+            None => Place::Nowhere,
+        }
+    }
+
+    /// Node for all that is not a read.
+    fn lead(&self, ctx: &Ctx<'_>) -> Option<NodeId> {
+        let primary = ctx.shared.view.primary.or(ctx.shared.view.main);
+        self.transaction.as_ref().map(|tx| tx.lead).or(primary)
+    }
+
+    /// PREPARE of a name that one node alone can say is taken.
+    fn only_holder(&self, facts: &Facts) -> Option<NodeId> {
+        let Kind::Prepare { name, .. } = &facts.single()?.kind else { return None };
+        match self.statements.get(name.as_bytes())?.source {
+            Source::Only(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Node on which the transaction has failed.
+    pub(super) fn failed_on(&self) -> Option<NodeId> {
+        self.transaction.as_ref().and_then(|tx| tx.failed_on)
+    }
+
+    /// After a failure everything goes to the node that failed; only ROLLBACK TO brings the lead back.
+    fn failed_node(&self, facts: &Facts) -> Option<NodeId> {
+        let tx = self.transaction.as_ref()?;
+        // What has run there since can only have been its end.
+        let failed = tx.failed_on.filter(|_| self.effects.is_empty())?;
+        let back = matches!(facts.statements.as_slice(), [s] if matches!(s.kind, Kind::RollbackTo(_)));
+        Some(if back { tx.lead } else { failed })
+    }
+
+    fn decide(&mut self, ctx: &mut Ctx<'_>, facts: &Facts, text: &[u8]) -> Decision {
+        let Shared { relations, view: cluster, routes, now, .. } = &mut *ctx.shared;
+        let tx = self.transaction.as_ref();
+        let view = SessionView {
+            balance_node: self.balance,
+            in_transaction: tx.is_some(),
+            tx_failed: tx.is_some_and(|tx| tx.failed_on.is_some()),
+            tx_primary_only: tx.is_some_and(|tx| !tx.may_spread()),
+            tx_wrote: tx.is_some_and(|tx| tx.wrote),
+            trans_wrote: self.trans_wrote,
+            ever_wrote: self.ever_wrote,
+            serializable: tx.is_some_and(|tx| tx.is_serializable()),
+            has_temp: &|name: &Name| self.temporary.iter().any(|temp| temp.name == name.name),
+        };
+        let catalog = Answers { cache: RefCell::new(relations), database: &self.key.database, now: *now };
+        let decision = route::decide(facts, text, &view, cluster, routes, &catalog);
+        if let Decision::Go(route) = &decision
+            && crate::log::enabled(crate::log::Level::Debug1)
+        {
+            crate::say!(Debug1, "route: {:?} because {}", route.target, route.reason);
+        }
+        decision
+    }
+
+    /// Node for a read, with the delay of the standbys looked at now.
+    fn read_node(&mut self, ctx: &mut Ctx<'_>) -> Option<NodeId> {
+        let shared = &mut *ctx.shared;
+        let usable = |node: &NodeId| {
+            shared.view.nodes.iter().any(|n| n.id == *node && n.usable) && !self.avoid.contains(node)
+        };
+        if shared.routes.statement_level {
+            if self.drawn.is_none_or(|node| !usable(&node)) {
+                let draw = shared.random.uniform();
+                self.drawn = route::choose_balance_node(&shared.view, &shared.routes, draw).filter(usable);
+            }
+            self.balance = self.drawn;
+        } else if self.balance.is_none_or(|node| !usable(&node)) {
+            let draw = shared.random.uniform();
+            self.balance = route::choose_balance_node(&shared.view, &shared.routes, draw).filter(usable);
+        }
+        let balance = self.balance?;
+        let (node, reason): (NodeId, Reason) = route::node_for_read(&shared.view, &shared.routes, balance);
+        if node != balance {
+            crate::say!(Debug1, "could not load balance because {}", reason);
+        }
+        usable(&node).then_some(node)
+    }
+}
+
+fn is_deallocate(facts: &Facts) -> bool {
+    facts.single().is_some_and(|statement| matches!(statement.kind, Kind::Deallocate(_)))
+}

@@ -1,0 +1,170 @@
+//! Makes a node ready for the client's next message: a connection, the session's settings, the transaction.
+#![forbid(unsafe_code)]
+
+use super::{Ctx, Errand, Link, Session};
+use crate::error::NodeId;
+use crate::pool::{Expect, Failure, Lease, Purpose};
+
+/// Whether a node can take a message of the client now.
+pub(super) enum Reach {
+    /// It can, on the connection in this slot of the pool.
+    Ready(u32),
+    /// Soon: look again when something has happened.
+    Wait,
+    /// It cannot be had; the log says why.
+    Failed,
+}
+
+impl Session {
+    /// Brings `node` to the state the session is in.
+    pub(super) fn reach(&mut self, ctx: &mut Ctx<'_>, node: NodeId) -> Reach {
+        if self.link(node).is_none() {
+            match self.lease(ctx, node) {
+                Lease::Ready(slot) => self.attach(ctx, node, slot, false),
+                Lease::Opening(slot) => {
+                    self.attach(ctx, node, slot, true);
+                    return Reach::Wait;
+                }
+                Lease::Failed(failure) => {
+                    self.report_unreachable(ctx, node, &failure);
+                    return Reach::Failed;
+                }
+            }
+        }
+        let lead = self.transaction.as_ref().map(|tx| tx.lead);
+        let explicit = self.transaction.is_some();
+        let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return Reach::Wait };
+        let Some(backend) = ctx.pool.get(link.backend).filter(|_| !link.opening) else { return Reach::Wait };
+        let awaited =
+            |e: &Expect| matches!(e, Expect::Quiet(Purpose::Settings | Purpose::LookUp | Purpose::Prepare));
+        if backend.expects.iter().any(awaited) {
+            return Reach::Wait;
+        }
+        if self.batch == Some(node) {
+            // It was made ready when the batch began; a query of ours has no place in it.
+            return Reach::Ready(link.backend);
+        }
+        let out = &mut ctx.shared.out;
+        out.clear();
+        if backend.expects.is_empty() {
+            super::prepared::put_closes(backend, out);
+        }
+        let inside = explicit && (link.in_transaction || lead == Some(node));
+        let mut wait = false;
+        if self.settings.lacks(link.applied) {
+            let (before, after) = self.settings.missing(link.applied, explicit);
+            let texts = before.into_iter().chain(after.into_iter().filter(|_| inside || !explicit));
+            for text in texts {
+                super::report::log_internal(&ctx.shared.config, node, backend.pid, &text);
+                backend.put_query(out, text.as_bytes(), Purpose::Settings);
+                wait = true;
+            }
+        }
+        if explicit
+            && !inside
+            && let Some(tx) = &self.transaction
+        {
+            link.applied_at_begin = self.settings.at_begin();
+            let begin = tx.begin_sql();
+            super::report::log_internal(&ctx.shared.config, node, backend.pid, &begin);
+            backend.put_query(out, begin.as_bytes(), Purpose::Transaction);
+            link.in_transaction = true;
+            let (_, after) = self.settings.missing(link.applied, true);
+            for text in after {
+                super::report::log_internal(&ctx.shared.config, node, backend.pid, &text);
+                backend.put_query(out, text.as_bytes(), Purpose::Settings);
+                wait = true;
+            }
+        }
+        link.applied = self.settings.newest();
+        if !out.is_empty() {
+            ctx.wire.send(backend.conn, out);
+        }
+        if wait { Reach::Wait } else { Reach::Ready(link.backend) }
+    }
+
+    pub(super) fn lease(&mut self, ctx: &mut Ctx<'_>, node: NodeId) -> Lease {
+        let name = self.application_name();
+        ctx.pool.lease(ctx.wire, &self.key, node, name, self.slot, ctx.shared.now)
+    }
+
+    /// The session has a connection, or one on its way.
+    pub(super) fn attach(&mut self, ctx: &mut Ctx<'_>, node: NodeId, backend: u32, opening: bool) {
+        let link = Link {
+            node,
+            backend,
+            opening,
+            applied: 0,
+            applied_at_begin: 0,
+            in_transaction: false,
+            paused: false,
+        };
+        self.links.push(link);
+        if !opening {
+            self.adopt(ctx, backend);
+        }
+    }
+
+    /// A lent connection gets this session's application_name, if it was opened under another.
+    pub(super) fn adopt(&mut self, ctx: &mut Ctx<'_>, slot: u32) {
+        let wanted = self.application_name();
+        let Some(backend) = ctx.pool.get(slot) else { return };
+        if backend.application_name.as_deref() == wanted {
+            return;
+        }
+        let text = format!("SET application_name TO '{}'", wanted.unwrap_or_default().replace('\'', "''"));
+        let mut out = Vec::new();
+        backend.put_query(&mut out, text.as_bytes(), Purpose::Settings);
+        ctx.wire.send(backend.conn, &out);
+    }
+
+    /// A connection that was being opened is there.
+    pub fn on_backend_ready(&mut self, ctx: &mut Ctx<'_>, slot: u32) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.backend == slot) {
+            link.opening = false;
+            self.adopt(ctx, slot);
+        }
+        if matches!(self.stage, super::Stage::Active) {
+            self.pump(ctx);
+        } else {
+            self.on_first_backend(ctx, slot);
+        }
+    }
+
+    /// A connection that was being opened cannot be had.
+    pub fn on_backend_failed(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
+        self.links.retain(|link| link.node != node);
+        if failure.again {
+            return self.try_again(ctx);
+        }
+        self.report_unreachable(ctx, node, failure);
+        if !matches!(self.stage, super::Stage::Active) {
+            self.on_first_backend_failed(ctx, node, failure);
+            return;
+        }
+        if Some(node) != ctx.shared.view.primary.or(ctx.shared.view.main) {
+            // Its reads go elsewhere.
+            self.avoid.push(node);
+            self.drawn = None;
+            self.pump(ctx);
+        } else {
+            self.refuse(ctx, "08006", &format!("failed to connect to backend {node}: {}", failure.text));
+        }
+    }
+
+    /// A pooled connection was of no use: the next attempt opens a new one.
+    fn try_again(&mut self, ctx: &mut Ctx<'_>) {
+        if matches!(self.stage, super::Stage::Active) {
+            self.pump(ctx);
+        } else {
+            self.need_backend(ctx);
+        }
+    }
+
+    pub(super) fn report_unreachable(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
+        crate::say!(Warning, "failed to create a backend {} connection: {}", node, failure.text);
+        if failure.unreachable {
+            ctx.shared.errands.push(Errand::Unreachable { node, reason: failure.text.clone() });
+        }
+    }
+}

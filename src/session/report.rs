@@ -1,0 +1,217 @@
+//! What a session tells others: the log of statements, counters and its row in shared memory.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Ctx, Effect, Session};
+use crate::admin;
+use crate::config::Config;
+use crate::error::NodeId;
+use crate::face;
+use crate::log;
+use crate::route::{CounterClass, statement_class};
+use crate::shm::{SessionRow, SessionStatus};
+use crate::sql::{Facts, Kind};
+use crate::sys;
+use crate::wire::backend::{self, ErrorFields, Notice, TxStatus};
+
+/// Most bytes of a statement that the log of its error repeats.
+const MAX_LOGGED: usize = 1024;
+
+/// Logs a statement of ours, as pgpool-II logs its internal ones.
+pub(super) fn log_internal(config: &Config, node: NodeId, pid: i32, text: &str) {
+    if config.log_per_node_statement {
+        crate::say!(Log, "DB node id: {} backend pid: {} statement: {}", node, pid, text);
+    }
+}
+
+impl Session {
+    /// A statement goes to `node` now: log it, count it, remember what it will change.
+    pub(super) fn begin_statement(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        node: NodeId,
+        facts: &Rc<Facts>,
+        text: &[u8],
+        form: &str,
+        write: bool,
+    ) {
+        if write {
+            self.ever_wrote = true;
+            if let Some(tx) = &mut self.transaction {
+                tx.wrote = true;
+            }
+        }
+        self.count(ctx, node, facts);
+        if changes_session(facts) {
+            let (flight, first) = (self.flight, self.sent);
+            self.effects.push_back(Effect { facts: Rc::clone(facts), text: text.into(), flight, first });
+        }
+        self.sent += facts.statements.len().max(1);
+        self.keep_statement(text);
+        self.log_extended(ctx, node, form, text);
+        self.set_status(ctx, SessionStatus::ExecuteCommand);
+    }
+
+    pub(super) fn log_extended(&mut self, ctx: &mut Ctx<'_>, node: NodeId, form: &str, text: &[u8]) {
+        let config = &ctx.shared.config;
+        if config.log_statement && form != "Bind: " {
+            crate::say!(Log, "statement: {}{}", form, String::from_utf8_lossy(text));
+        }
+        if config.log_per_node_statement {
+            let pid = self.backend(ctx, node).map_or(0, |backend| backend.pid);
+            let text = String::from_utf8_lossy(text);
+            crate::say!(Log, "DB node id: {} backend pid: {} statement: {}{}", node, pid, form, text);
+        }
+        if ctx.shared.config.notice_per_node_statement {
+            let message = format!("DB node id: {node} statement: {form}{}", String::from_utf8_lossy(text));
+            let mut out = Vec::new();
+            let notice =
+                Notice { severity: "NOTICE", code: "00000", message: &message, detail: None, hint: None };
+            backend::put_notice(&mut out, &notice);
+            ctx.wire.send(self.client, &out);
+        }
+    }
+
+    pub(super) fn application_name(&self) -> Option<&str> {
+        self.startup.as_ref().and_then(|startup| startup.application_name.as_deref())
+    }
+
+    fn count(&self, ctx: &Ctx<'_>, node: NodeId, facts: &Facts) {
+        let counters = ctx.shared.segment.counters(ctx.shared.worker, node);
+        let class = facts.statements.first().map_or(CounterClass::Other, statement_class);
+        let counter = match class {
+            CounterClass::Select => &counters.select,
+            CounterClass::Insert => &counters.insert,
+            CounterClass::Update => &counters.update,
+            CounterClass::Delete => &counters.delete,
+            CounterClass::Ddl => &counters.ddl,
+            CounterClass::Other => &counters.other,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_error(&self, ctx: &Ctx<'_>, node: NodeId, fields: &ErrorFields<'_>) {
+        let counters = ctx.shared.segment.counters(ctx.shared.worker, node);
+        let counter = match fields.severity_plain.unwrap_or(fields.severity) {
+            b"PANIC" => &counters.panic,
+            b"FATAL" => &counters.fatal,
+            _ => &counters.error,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Sets the state that SHOW POOL_PROCESSES shows, from the state of the transaction.
+    pub(super) fn show_status(&mut self, ctx: &mut Ctx<'_>) {
+        let status = match self.status() {
+            TxStatus::Idle => SessionStatus::Idle,
+            _ => SessionStatus::IdleInTransaction,
+        };
+        self.set_status(ctx, status);
+    }
+
+    pub(super) fn set_status(&mut self, ctx: &mut Ctx<'_>, status: SessionStatus) {
+        ctx.shared.segment.set_session_status(ctx.shared.worker, self.slot as usize, status);
+        if !self.title.is_empty() {
+            let begin = self.title.len();
+            self.title.push_str(match status {
+                SessionStatus::WaitForConnection => return sys::title::set("wait for connection request"),
+                SessionStatus::Connecting => "authentication",
+                SessionStatus::Idle => "idle",
+                SessionStatus::IdleInTransaction => "idle in transaction",
+                SessionStatus::ExecuteCommand => "active",
+            });
+            sys::title::set(&self.title);
+            self.title.truncate(begin);
+        }
+    }
+
+    /// From now on the log and the process title know the client.
+    pub(super) fn introduce(&mut self, ctx: &Ctx<'_>) {
+        let (user, database, host) = (self.key.user.clone(), self.key.database.clone(), self.peer.host());
+        if ctx.shared.config.sessions_per_child == 1 {
+            self.title = format!("{user} {database} {host}({}) ", self.peer.port());
+        }
+        let application = self.application_name().unwrap_or_default().to_string();
+        self.identity = Some(Rc::new(log::Client { application, user, database, host }));
+        log::set_client(self.identity());
+    }
+
+    /// Keeps the begin of a statement for the log of its error.
+    pub(super) fn keep_statement(&mut self, text: &[u8]) {
+        self.statement.clear();
+        self.statement.extend_from_slice(text.get(..MAX_LOGGED).unwrap_or(text));
+    }
+
+    pub(super) fn log_error(&self, node: NodeId, pid: i32, fields: &ErrorFields<'_>, simple: bool) {
+        let form = if simple { "pool_send_and_wait" } else { "Parse" };
+        let (statement, message) =
+            (String::from_utf8_lossy(&self.statement), String::from_utf8_lossy(fields.message));
+        crate::say!(
+            Log,
+            "{form}: Error or notice message from backend: DB node id: {node} backend pid: {pid} \
+             statement: \"{statement}\" message: \"{message}\""
+        );
+    }
+
+    /// Writes the session's row.
+    pub(super) fn write_row(&self, ctx: &mut Ctx<'_>) {
+        let mut row = SessionRow {
+            status: SessionStatus::Idle,
+            user: self.key.user.as_str().into(),
+            database: self.key.database.as_str().into(),
+            application: self.application_name().unwrap_or_default().into(),
+            client_host: self.peer.host().as_str().into(),
+            client_port: u32::from(self.peer.port()),
+            connected_at: ctx.shared.unix_now,
+            ..SessionRow::default()
+        };
+        row.set_key(self.cancel.0, &self.cancel.1);
+        row.set_balance_node(self.balance);
+        ctx.shared.segment.set_session(ctx.shared.worker, self.slot as usize, &row);
+    }
+
+    /// SHOW POOL_… and PGPOOL …: no backend has a part in it.
+    pub(super) fn answer_ourselves(&mut self, ctx: &mut Ctx<'_>, request: Result<admin::Request, String>) {
+        let shared = &*ctx.shared;
+        let context = admin::Context {
+            segment: &shared.segment,
+            config: &shared.config,
+            session: Some(admin::SessionFacts { balance_node: self.balance }),
+            now: shared.unix_now,
+        };
+        let mut out = Vec::new();
+        match request {
+            Ok(request) => face::sql::encode(&admin::handle(request, &context), &mut out),
+            Err(message) => face::sql::put_error(&message, &mut out),
+        }
+        // pgpool-II always says idle here; inside a transaction the client must not be told so.
+        backend::put_ready(&mut out, self.status());
+        ctx.wire.send(self.client, &out);
+    }
+}
+
+/// Whether its success changes what routing or the other nodes must know.
+fn changes_session(facts: &Facts) -> bool {
+    facts.statements.iter().any(|statement| {
+        !statement.creates_temp.is_empty()
+            || matches!(
+                statement.kind,
+                Kind::Begin(_)
+                    | Kind::Commit { .. }
+                    | Kind::Rollback { .. }
+                    | Kind::Savepoint(_)
+                    | Kind::Release(_)
+                    | Kind::RollbackTo(_)
+                    | Kind::PrepareTransaction
+                    | Kind::Set { .. }
+                    | Kind::SetTransaction { .. }
+                    | Kind::Reset { .. }
+                    | Kind::ResetAll
+                    | Kind::DiscardAll
+                    | Kind::Prepare { .. }
+                    | Kind::Deallocate(_)
+            )
+    })
+}

@@ -1,0 +1,233 @@
+//! What SET left behind in the session, so that every node it uses later is brought to the same state.
+//!
+//! A setting runs on one node; the others get it before their next statement. Transactions and savepoints
+//! undo it here as they do in the server.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use crate::sql::{Kind, Statement};
+
+/// One thing to repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// Goes up with every statement, so that a node knows what it has.
+    number: u64,
+    name: Rc<str>,
+    sql: Rc<str>,
+    /// SET LOCAL: gone at the end of the transaction.
+    local: bool,
+}
+
+/// The settings of a session, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    entries: Vec<Entry>,
+    last: u64,
+    /// State at BEGIN, and at each savepoint.
+    marks: Vec<(Rc<str>, Vec<Entry>)>,
+    /// `last` at BEGIN: later entries belong inside the transaction.
+    begin: u64,
+}
+
+impl Settings {
+    /// Takes note of a statement that has succeeded. `sql` is its text, if it stood alone.
+    pub(super) fn note(&mut self, statement: &Statement, sql: Option<&str>) {
+        let sql = sql.map_or_else(|| rebuild(&statement.kind), str::to_string);
+        let (name, local) = match &statement.kind {
+            Kind::Set { name, local, value } if Self::travels(name, value.as_deref()) => (&**name, *local),
+            Kind::Reset { name } => (&**name, false),
+            Kind::ResetAll => {
+                self.entries.retain(|entry| matches!(&*entry.name, "role" | "session_authorization"));
+                ("reset all", false)
+            }
+            Kind::DiscardAll => {
+                self.entries.clear();
+                ("discard all", false)
+            }
+            _ => return,
+        };
+        // A local setting hides the one from before and does not end it.
+        self.entries.retain(|entry| &*entry.name != name || (local && !entry.local));
+        self.last += 1;
+        self.entries.push(Entry { number: self.last, name: name.into(), sql: sql.as_str().into(), local });
+    }
+
+    /// A standby cannot be made writable or serializable: those settings stay where they were given.
+    fn travels(name: &str, value: Option<&str>) -> bool {
+        !matches!(
+            (name, value),
+            ("transaction_read_only" | "default_transaction_read_only", _)
+                | ("transaction_isolation", _)
+                | ("default_transaction_isolation", Some("serializable"))
+        )
+    }
+
+    /// Number of the newest setting: what a node has that has them all.
+    pub(super) fn newest(&self) -> u64 {
+        self.last
+    }
+
+    /// Number of the newest setting when the transaction began.
+    pub(super) fn at_begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// Whether a node that has all up to `applied` lacks something.
+    pub(super) fn lacks(&self, applied: u64) -> bool {
+        self.entries.last().is_some_and(|entry| entry.number > applied)
+    }
+
+    /// What to run on a node that has all up to `applied`: before its BEGIN, and inside the transaction.
+    /// One query each, since DISCARD ALL refuses to stand among others.
+    pub(super) fn missing(&self, applied: u64, in_transaction: bool) -> (Vec<Rc<str>>, Vec<Rc<str>>) {
+        let texts = |entries: &[Entry], above: u64| {
+            let lacking = entries.iter().filter(|entry| entry.number > above);
+            lacking.map(|entry| Rc::clone(&entry.sql)).collect()
+        };
+        match self.marks.first().filter(|_| in_transaction) {
+            // What the transaction has overwritten counts as well: ROLLBACK brings it back.
+            Some((_, at_begin)) => (texts(at_begin, applied), texts(&self.entries, applied.max(self.begin))),
+            None => (texts(&self.entries, applied), Vec::new()),
+        }
+    }
+
+    /// The transaction begins.
+    pub(super) fn begin(&mut self) {
+        self.marks = vec![("".into(), self.entries.clone())];
+        self.begin = self.last;
+    }
+
+    /// Whether `begin` was called and `end` was not.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// A savepoint is set.
+    pub(super) fn savepoint(&mut self, name: &str) {
+        self.marks.push((name.into(), self.entries.clone()));
+    }
+
+    /// A savepoint and those after it are given up; what was set since stays.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(at) = self.find(name) {
+            self.marks.truncate(at);
+        }
+    }
+
+    /// Back to a savepoint, which stays.
+    pub(super) fn rollback_to(&mut self, name: &str) {
+        if let Some(at) = self.find(name) {
+            self.marks.truncate(at + 1);
+            if let Some((_, entries)) = self.marks.last() {
+                self.entries.clone_from(entries);
+            }
+        }
+    }
+
+    /// The transaction ends.
+    pub(super) fn end(&mut self, committed: bool) {
+        if !committed && let Some((_, entries)) = self.marks.drain(..).next() {
+            self.entries = entries;
+        }
+        self.marks.clear();
+        self.entries.retain(|entry| !entry.local);
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        // Number 0 is BEGIN.
+        (1..self.marks.len()).rev().find(|at| self.marks.get(*at).is_some_and(|(mark, _)| **mark == *name))
+    }
+}
+
+/// A statement that does what one of several in a string did.
+fn rebuild(kind: &Kind) -> String {
+    let quoted = |text: &str| format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    match kind {
+        Kind::Set { name, local, value: Some(value) } => {
+            format!("SELECT pg_catalog.set_config({}, {}, {local})", quoted(name), quoted(value))
+        }
+        Kind::Set { name, value: None, .. } | Kind::Reset { name } => {
+            format!("RESET \"{}\"", name.replace('"', "\"\""))
+        }
+        Kind::ResetAll => "RESET ALL".to_string(),
+        _ => "DISCARD ALL".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(settings: &mut Settings, sql: &str) {
+        let facts = crate::sql::facts(sql);
+        settings.note(&facts.statements[0], Some(sql));
+    }
+
+    fn all(settings: &Settings) -> String {
+        let (before, inside) = settings.missing(0, true);
+        before.join(";") + "|" + &inside.join(";")
+    }
+
+    #[test]
+    fn the_last_value_of_a_name_is_kept() {
+        let mut s = Settings::default();
+        run(&mut s, "SET a.x = 1");
+        run(&mut s, "SET a.y = 1");
+        run(&mut s, "SET a.x = 2");
+        s.begin();
+        assert_eq!(all(&s), "SET a.y = 1;SET a.x = 2|");
+        assert!(s.lacks(2) && !s.lacks(3));
+    }
+
+    #[test]
+    fn rollback_takes_settings_back() {
+        let mut s = Settings::default();
+        run(&mut s, "SET a.x = 1");
+        s.begin();
+        run(&mut s, "SET a.x = 2");
+        s.savepoint("p");
+        run(&mut s, "SET a.x = 3");
+        s.rollback_to("p");
+        assert_eq!(all(&s), "SET a.x = 1|SET a.x = 2");
+        s.end(false);
+        assert_eq!(all(&s), "SET a.x = 1|");
+    }
+
+    #[test]
+    fn release_keeps_what_was_set_since_the_savepoint() {
+        let mut s = Settings::default();
+        s.begin();
+        s.savepoint("p");
+        run(&mut s, "SET a.x = 3");
+        s.release("p");
+        s.end(true);
+        assert_eq!(s.missing(0, false).0.join(";"), "SET a.x = 3");
+    }
+
+    #[test]
+    fn local_settings_end_with_the_transaction() {
+        let mut s = Settings::default();
+        s.begin();
+        run(&mut s, "SET LOCAL a.x = 3");
+        assert_eq!(all(&s), "|SET LOCAL a.x = 3");
+        s.end(true);
+        assert!(!s.lacks(0));
+    }
+
+    #[test]
+    fn what_a_standby_cannot_take_stays_behind() {
+        let mut s = Settings::default();
+        run(&mut s, "SET default_transaction_read_only = off");
+        run(&mut s, "SET default_transaction_isolation = 'serializable'");
+        assert!(!s.lacks(0));
+    }
+
+    #[test]
+    fn discard_all_forgets_the_rest() {
+        let mut s = Settings::default();
+        run(&mut s, "SET a.x = 3");
+        run(&mut s, "DISCARD ALL");
+        assert_eq!(s.missing(0, false).0.join(";"), "DISCARD ALL");
+    }
+}

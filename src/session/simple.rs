@@ -1,0 +1,157 @@
+//! The simple query protocol: one string, one answer, then the next.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::client::MAX_TEXT;
+use super::place::Place;
+use super::reach::Reach;
+use super::{Ctx, Session, Step};
+use crate::error::NodeId;
+use crate::face;
+use crate::pool::Expect;
+use crate::sql::{Facts, ParseOutcome};
+use crate::wire::frame::Header;
+use crate::wire::frontend;
+
+impl Session {
+    pub(super) fn simple_query(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        if self.in_flight > 0 {
+            return Step::Stall;
+        }
+        if header.length > MAX_TEXT {
+            return self.long_query(ctx, header, rest);
+        }
+        let Some(whole) = rest.get(..header.length) else { return Step::More };
+        let text = match frontend::query(whole.get(5..).unwrap_or_default()) {
+            Ok(text) => text,
+            Err(e) => {
+                self.fatal(ctx, "08P01", &e.to_string());
+                return Step::More;
+            }
+        };
+        if self.must_wait(ctx, None) {
+            return Step::Stall;
+        }
+        if let Some(request) = face::sql::recognise(text) {
+            self.answer_ourselves(ctx, request);
+            return Step::Done(header.length);
+        }
+        let facts = ctx.shared.facts.get(text);
+        let (node, write) = match self.find(ctx, &facts, text) {
+            Ok(found) => found,
+            Err(step) => return self.or_refuse(ctx, step, header),
+        };
+        self.drawn = None;
+        self.forget_statement(ctx, node, b"");
+        self.begin_statement(ctx, node, &facts, text, "", write);
+        self.launch(ctx, node, Expect::Query);
+        self.pass_to(ctx, node, whole);
+        Step::Done(header.length)
+    }
+
+    /// Whether something must end before a statement goes to `node` (or to none at all): a batch elsewhere,
+    /// which we end, or answers of other nodes. What follows would else be answered out of turn. A simple query
+    /// may turn out to be a COPY, to which nothing that follows belongs.
+    pub(super) fn must_wait(&mut self, ctx: &mut Ctx<'_>, node: Option<NodeId>) -> bool {
+        match self.batch {
+            Some(batch) if Some(batch) == node => false,
+            Some(batch) => {
+                self.end_batch(ctx, batch);
+                true
+            }
+            None => {
+                self.in_flight > 0 && (self.simple || node.is_none_or(|node| !self.is_only_flight(ctx, node)))
+            }
+        }
+    }
+
+    /// Finds a node and makes it ready. `Err(Some)`: wait; `Err(None)`: no node can serve it.
+    pub(super) fn find(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        facts: &Facts,
+        text: &[u8],
+    ) -> Result<(NodeId, bool), Option<Step>> {
+        // Each round rules out one node that cannot be reached.
+        for _ in 0..=ctx.shared.view.nodes.len() {
+            let (node, write) = match self.place(ctx, facts, text) {
+                Place::Node { node, write } => (node, write),
+                Place::Ask(question) => return Err(self.ask(ctx, question)),
+                Place::Nowhere => return Err(None),
+            };
+            if self.must_wait(ctx, Some(node)) {
+                return Err(Some(Step::Stall));
+            }
+            match self.reach(ctx, node) {
+                Reach::Ready(_) if self.prepare_there(ctx, node, facts) => return Err(Some(Step::Stall)),
+                Reach::Ready(_) => return Ok((node, write)),
+                Reach::Wait => return Err(Some(Step::Stall)),
+                Reach::Failed if Some(node) == ctx.shared.view.primary => return Err(None),
+                Reach::Failed => {
+                    self.avoid.push(node);
+                    self.drawn = None;
+                }
+            }
+        }
+        Err(None)
+    }
+
+    fn or_refuse(&mut self, ctx: &mut Ctx<'_>, step: Option<Step>, header: Header) -> Step {
+        step.unwrap_or_else(|| {
+            self.refuse_query(ctx, "57P03", "no backend node can serve this statement now");
+            Step::Done(header.length)
+        })
+    }
+
+    /// A text that is too long to be looked at.
+    fn long_query(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        self.pass_unseen(ctx, header, rest, b"(a text of over 1 MiB)")
+    }
+
+    pub(super) fn function_call(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        if self.in_flight > 0 {
+            return Step::Stall;
+        }
+        self.pass_unseen(ctx, header, rest, b"(function call)")
+    }
+
+    /// What is not understood is a write, since it may be anything. `name` stands for it in the log.
+    fn pass_unseen(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8], name: &[u8]) -> Step {
+        if self.must_wait(ctx, None) {
+            return Step::Stall;
+        }
+        let facts = Rc::new(Facts::unknown(ParseOutcome::TooLong));
+        let (node, _) = match self.find(ctx, &facts, b"") {
+            Ok(found) => found,
+            Err(Some(step)) => return step,
+            Err(None) => {
+                self.refuse_query(ctx, "57P03", "no backend node can serve this statement now");
+                return self.pass(header, rest, None);
+            }
+        };
+        self.begin_statement(ctx, node, &facts, name, "", true);
+        self.launch(ctx, node, Expect::Query);
+        self.send_frame(ctx, node, header, rest)
+    }
+
+    pub(super) fn backend<'a>(
+        &self,
+        ctx: &'a mut Ctx<'_>,
+        node: NodeId,
+    ) -> Option<&'a mut crate::pool::Backend> {
+        let link = self.links.iter().find(|link| link.node == node)?;
+        ctx.pool.get(link.backend)
+    }
+
+    /// ReadyForQuery is owed to the client from here on: what it sends next belongs to the next one.
+    pub(super) fn launch(&mut self, ctx: &mut Ctx<'_>, node: NodeId, expect: Expect) {
+        self.simple = expect == Expect::Query;
+        if let Some(backend) = self.backend(ctx, node) {
+            backend.expects.push_back(expect);
+        }
+        self.in_flight += 1;
+        self.flight += 1;
+        self.sent = 0;
+    }
+}

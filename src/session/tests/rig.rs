@@ -1,0 +1,287 @@
+//! A session without sockets: bytes in, bytes out, and two nodes that answer what a test tells them to.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cluster::relcache::RelCache;
+use crate::cluster::view::{ClusterView, NodeView};
+use crate::config;
+use crate::error::NodeId;
+use crate::net::{Address, ConnId, Owner, Peer, Resolver, Wire};
+use crate::pool::{Outcome, Phase, Pool, Settings, Site};
+use crate::route::RouteConfig;
+use crate::session::{Ctx, Errand, Lost, Random, Session, Shared};
+use crate::shm::{Segment, Sizes};
+use crate::wire::backend::{self, TxStatus};
+use crate::wire::{frame, frontend};
+
+pub(super) const PRIMARY: NodeId = 0;
+pub(super) const STANDBY: NodeId = 1;
+const CLIENT: ConnId = ConnId::NONE;
+
+/// Sockets that remember.
+#[derive(Default)]
+pub(super) struct FakeWire {
+    pub(super) sent: HashMap<ConnId, Vec<u8>>,
+    pub(super) closed: Vec<ConnId>,
+    pub(super) paused: Vec<ConnId>,
+    pub(super) stuck: HashMap<ConnId, usize>,
+    connecting: Vec<(ConnId, Owner)>,
+    last: u32,
+}
+
+impl Wire for FakeWire {
+    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        self.sent.entry(id).or_default().extend_from_slice(bytes);
+    }
+
+    fn queued(&self, id: ConnId) -> usize {
+        self.stuck.get(&id).copied().unwrap_or(0)
+    }
+
+    fn pause(&mut self, id: ConnId) {
+        self.paused.push(id);
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        self.paused.retain(|paused| *paused != id);
+    }
+
+    fn close(&mut self, id: ConnId) {
+        self.closed.push(id);
+    }
+
+    fn close_when_sent(&mut self, id: ConnId) {
+        self.closed.push(id);
+    }
+
+    fn connect(&mut self, _: &Address, owner: Owner) -> std::io::Result<ConnId> {
+        self.last += 1;
+        let id = ConnId::new(self.last, 0);
+        self.connecting.push((id, owner));
+        Ok(id)
+    }
+}
+
+/// Everything a session needs, and the session.
+pub(super) struct Rig {
+    pub(super) wire: FakeWire,
+    pub(super) pool: Pool,
+    pub(super) shared: Shared,
+    pub(super) session: Session,
+    _poll: mio::Poll,
+}
+
+impl Rig {
+    /// A session that is in, as user `u` in database `d`; reads go to the standby.
+    pub(super) fn new(conf: &str) -> Rig {
+        let mut rig = Rig::bare(conf);
+        let mut packet = Vec::new();
+        frontend::put_startup(&mut packet, crate::wire::PROTOCOL_3_0, &[("user", "u"), ("database", "d")]);
+        rig.client(&packet);
+        rig.client_got();
+        rig
+    }
+
+    /// A client that has said nothing yet.
+    pub(super) fn bare(conf: &str) -> Rig {
+        let text = format!(
+            "backend_hostname0 = '127.0.0.1'\nbackend_port0 = 5001\nbackend_weight0 = 0\n\
+             backend_hostname1 = '127.0.0.1'\nbackend_port1 = 5002\nbackend_weight1 = 1\n{conf}"
+        );
+        let loaded =
+            config::parse_text(&text, Path::new("test.conf"), &|_| Err(std::io::ErrorKind::NotFound.into()))
+                .expect("configuration");
+        let config = loaded.config;
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let site = |node| Site {
+            node,
+            host: "127.0.0.1".into(),
+            port: 5001,
+            connect_timeout: Duration::from_secs(9),
+        };
+        let settings = Settings {
+            sites: vec![site(PRIMARY), site(STANDBY)],
+            connection_cache: true,
+            limit: 4,
+            reset_queries: vec!["ABORT".into(), "DISCARD ALL".into()],
+        };
+        let node = |id, is_primary, weight| NodeView {
+            id,
+            usable: true,
+            weight,
+            is_primary,
+            lag_bytes: Some(0),
+            lag_micros: Some(0),
+        };
+        let view = ClusterView {
+            nodes: vec![node(PRIMARY, true, 0.0), node(STANDBY, false, 1.0)],
+            primary: Some(PRIMARY),
+            main: Some(PRIMARY),
+        };
+        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 4, nodes: 2 };
+        let now = Instant::now();
+        let shared = Shared {
+            worker: 0,
+            routes: RouteConfig::from(&config),
+            segment: Segment::create(sizes).unwrap(),
+            view,
+            facts: crate::sql::Cache::new(64),
+            relations: RelCache::new(64, Duration::ZERO),
+            passwords: Rc::default(),
+            hba: None,
+            now,
+            unix_now: 0,
+            random: Random::new(1),
+            errands: Vec::new(),
+            out: Vec::new(),
+            config,
+        };
+        let pool =
+            Pool::new(settings, Rc::default(), Resolver::new(Arc::new(waker)), Box::new(|| "nonce".into()));
+        let session = Session::new(0, CLIENT, Peer::Local, now, None);
+        Rig { wire: FakeWire::default(), pool, shared, session, _poll: poll }
+    }
+
+    /// Runs a step of the session, and opens what it asks for.
+    pub(super) fn step(&mut self, step: impl FnOnce(&mut Session, &mut Ctx<'_>)) {
+        let mut ctx = Ctx { wire: &mut self.wire, pool: &mut self.pool, shared: &mut self.shared };
+        step(&mut self.session, &mut ctx);
+        self.open_connections();
+    }
+
+    pub(super) fn client(&mut self, bytes: &[u8]) {
+        self.step(|session, ctx| session.on_client(ctx, bytes));
+    }
+
+    fn open_connections(&mut self) {
+        for (_, owner) in std::mem::take(&mut self.wire.connecting) {
+            let Owner::Backend(slot) = owner else { continue };
+            self.pool.on_connected(&mut self.wire, slot);
+            let mut answer = Vec::new();
+            backend::put_auth_ok(&mut answer);
+            backend::put_parameter_status(&mut answer, b"server_version", b"15.0");
+            backend::put_key_data(&mut answer, 100 + slot as i32, b"key!");
+            backend::put_ready(&mut answer, TxStatus::Idle);
+            self.pool.on_received(&mut self.wire, slot, &answer);
+            if let Some(backend) = self.pool.get(slot) {
+                self.wire.sent.remove(&backend.conn);
+            }
+        }
+        for outcome in self.pool.outcomes() {
+            if let Outcome::Ready { backend, .. } = outcome {
+                self.step(|session, ctx| session.on_backend_ready(ctx, backend));
+            }
+        }
+    }
+
+    fn slot(&self, node: NodeId) -> Option<u32> {
+        self.pool
+            .slots()
+            .find(|(_, b)| b.node == node && matches!(b.phase, Phase::Leased))
+            .map(|(slot, _)| slot)
+    }
+
+    pub(super) fn conn(&mut self, node: NodeId) -> ConnId {
+        let slot = self.slot(node).unwrap_or(u32::MAX);
+        self.pool.get(slot).map_or(ConnId::new(u32::MAX - 1, 0), |b| b.conn)
+    }
+
+    /// The node says this.
+    pub(super) fn node(&mut self, node: NodeId, bytes: &[u8]) {
+        let slot = self.slot(node).expect("the session has a connection to the node");
+        self.step(|session, ctx| session.on_backend(ctx, slot, bytes));
+    }
+
+    /// The node's connection breaks.
+    pub(super) fn lose(&mut self, node: NodeId, queries: u32) {
+        let slot = self.slot(node).expect("the session has a connection to the node");
+        let Rig { pool, wire, .. } = self;
+        pool.on_closed(wire, slot, "reset", self.shared.now);
+        let lost = Lost { reason: "reset".into(), queries, ..Lost::default() };
+        self.step(|session, ctx| session.on_backend_closed(ctx, node, &lost));
+    }
+
+    /// What the session sent to a node since the last call, a word a message.
+    pub(super) fn sent_to(&mut self, node: NodeId) -> Vec<String> {
+        let conn = self.conn(node);
+        words(&self.wire.sent.remove(&conn).unwrap_or_default(), true)
+    }
+
+    /// What the client got since the last call, a word a message.
+    pub(super) fn client_got(&mut self) -> Vec<String> {
+        words(&self.wire.sent.remove(&CLIENT).unwrap_or_default(), false)
+    }
+
+    pub(super) fn client_bytes(&mut self) -> Vec<u8> {
+        self.wire.sent.remove(&CLIENT).unwrap_or_default()
+    }
+
+    /// A simple query of the client, answered by `node` with `tag` and `status`.
+    pub(super) fn run(&mut self, sql: &str, node: NodeId, tag: &str, status: TxStatus) {
+        self.client(&query(sql));
+        assert_eq!(self.sent_to(node).last().map(String::as_str), Some(format!("Q {sql}").as_str()));
+        self.node(node, &complete(tag, status));
+        self.client_got();
+    }
+
+    pub(super) fn errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.shared.errands)
+    }
+}
+
+/// A simple query.
+pub(super) fn query(sql: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, sql.as_bytes());
+    out
+}
+
+/// CommandComplete and ReadyForQuery.
+pub(super) fn complete(tag: &str, status: TxStatus) -> Vec<u8> {
+    let mut out = Vec::new();
+    backend::put_command_complete(&mut out, tag);
+    backend::put_ready(&mut out, status);
+    out
+}
+
+/// ErrorResponse and ReadyForQuery.
+pub(super) fn error(status: TxStatus) -> Vec<u8> {
+    let mut out = Vec::new();
+    let notice = backend::Notice {
+        severity: "ERROR",
+        code: "22012",
+        message: "division by zero",
+        detail: None,
+        hint: None,
+    };
+    backend::put_error(&mut out, &notice);
+    backend::put_ready(&mut out, status);
+    out
+}
+
+/// `Q text` for queries, `Z I` for ReadyForQuery, `E code` for errors, the type byte for the rest.
+pub(super) fn words(bytes: &[u8], frontend: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = bytes;
+    while let Ok(Some(header)) = frame::header(rest) {
+        let body = &rest[5..header.length];
+        let kind = header.kind as char;
+        words.push(match (kind, frontend) {
+            ('Q', true) => format!("Q {}", String::from_utf8_lossy(&body[..body.len() - 1])),
+            ('Z', false) => format!("Z {}", body[0] as char),
+            ('E', false) => {
+                format!("E {}", String::from_utf8_lossy(backend::error(body).unwrap().code))
+            }
+            _ => kind.to_string(),
+        });
+        rest = &rest[header.length..];
+    }
+    assert!(rest.is_empty(), "a frame is cut: {rest:?}");
+    words
+}

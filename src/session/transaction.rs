@@ -1,0 +1,224 @@
+//! The explicit transaction of a client: where it is open, what it has done, how it ends everywhere.
+//!
+//! It begins on the primary (the lead). Another node joins when a read is sent there, with a BEGIN of ours;
+//! such a node has only read, so at the end it gets a COMMIT or ROLLBACK of ours behind the lead's.
+#![forbid(unsafe_code)]
+
+use super::{Ctx, Effect, Session};
+use crate::error::NodeId;
+use crate::pool::Purpose;
+use crate::sql::{BeginOptions, Isolation, Kind, Statement};
+use crate::wire::backend::TxStatus;
+
+/// An explicit transaction.
+pub(super) struct Transaction {
+    pub(super) lead: NodeId,
+    /// `None`: begun in a way that no other node can repeat.
+    options: Option<BeginOptions>,
+    pub(super) wrote: bool,
+    /// Node on which a statement failed; everything goes there until ROLLBACK.
+    pub(super) failed_on: Option<NodeId>,
+}
+
+impl Transaction {
+    /// Other nodes may join.
+    pub(super) fn may_spread(&self) -> bool {
+        self.options.is_some()
+    }
+
+    /// Standbys cannot do what this isolation level promises.
+    pub(super) fn is_serializable(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| options.isolation == Some(Isolation::Serializable))
+    }
+
+    /// BEGIN for a node that joins. Never READ WRITE: it only reads there.
+    pub(super) fn begin_sql(&self) -> String {
+        let level = match self.options.as_ref().and_then(|options| options.isolation) {
+            Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
+            Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
+            Some(Isolation::ReadUncommitted) => " ISOLATION LEVEL READ UNCOMMITTED",
+            Some(Isolation::Serializable) | None => "",
+        };
+        let read_only = self.options.as_ref().and_then(|options| options.read_only) == Some(true);
+        format!("BEGIN{level}{}", if read_only { " READ ONLY" } else { "" })
+    }
+}
+
+impl Session {
+    /// State as the client sees it.
+    pub(super) fn status(&self) -> TxStatus {
+        match &self.transaction {
+            None => TxStatus::Idle,
+            Some(tx) if tx.failed_on.is_some() => TxStatus::Failed,
+            Some(_) => TxStatus::InTransaction,
+        }
+    }
+
+    /// ReadyForQuery of the client's came from `node`: what was under way has succeeded or failed.
+    pub(super) fn settle(&mut self, ctx: &mut Ctx<'_>, node: NodeId, status: TxStatus) {
+        let errored = std::mem::take(&mut self.errored);
+        let done = std::mem::take(&mut self.done);
+        let landed = self.flight.saturating_sub(u64::from(self.in_flight) + 1);
+        if !self.effects.is_empty() {
+            if self.transaction.is_none() {
+                // What comes before COMMIT or an error is a transaction too, if only to ReadyForQuery.
+                self.mark_begin(node);
+            }
+            while let Some(effect) = self.effects.pop_front_if(|effect| effect.flight <= landed) {
+                for (at, statement) in effect.facts.statements.iter().enumerate() {
+                    if !errored || effect.first + at < done {
+                        self.apply(ctx, node, &effect, statement);
+                    }
+                }
+            }
+        }
+        let committed = !errored && self.ends.back() != Some(&false);
+        self.ends.clear();
+        if status == TxStatus::Idle {
+            self.end(ctx, node, committed, false);
+            self.settings.end(!errored);
+            // A batch that has been sent behind this one may have portals of its own already.
+            if self.in_flight == 0 && self.batch.is_none() {
+                self.portals.clear();
+            }
+            return;
+        }
+        if self.transaction.is_none() {
+            self.begin(node, None);
+        }
+        if let Some(tx) = &mut self.transaction {
+            tx.failed_on = (status == TxStatus::Failed).then_some(node);
+        }
+    }
+
+    fn begin(&mut self, node: NodeId, options: Option<BeginOptions>) {
+        if !self.settings.is_in_transaction() {
+            self.mark_begin(node);
+        }
+        self.transaction = Some(Transaction { lead: node, options, wrote: false, failed_on: None });
+    }
+
+    fn mark_begin(&mut self, node: NodeId) {
+        self.settings.begin();
+        if let Some(link) = self.link(node) {
+            link.applied_at_begin = link.applied;
+        }
+    }
+
+    /// A statement has succeeded on `node`.
+    fn apply(&mut self, ctx: &mut Ctx<'_>, node: NodeId, effect: &Effect, statement: &Statement) {
+        match &statement.kind {
+            Kind::Begin(options) if self.transaction.is_none() => {
+                // Only a BEGIN that stands alone can be repeated elsewhere.
+                let alone = effect.facts.statements.len() == 1 && effect.first == 0;
+                self.begin(node, alone.then_some(*options));
+            }
+            Kind::Savepoint(name) => self.settings.savepoint(name),
+            Kind::Release(name) => self.settings.release(name),
+            Kind::RollbackTo(name) => {
+                self.ends.pop_front();
+                self.settings.rollback_to(name);
+                self.end_elsewhere(ctx, node, false, false);
+            }
+            Kind::Commit { chain } | Kind::Rollback { chain } => {
+                let committed =
+                    self.ends.pop_front().unwrap_or(matches!(statement.kind, Kind::Commit { .. }));
+                let chained = self.transaction.as_ref().filter(|_| *chain).map(|tx| (tx.lead, tx.options));
+                self.end(ctx, node, committed, *chain);
+                self.settings.end(committed);
+                self.mark_begin(node);
+                if let Some((lead, options)) = chained {
+                    self.begin(lead, options);
+                    if let Some(link) = self.link(node).filter(|link| link.node != lead) {
+                        link.in_transaction = true;
+                    }
+                }
+            }
+            Kind::SetTransaction { session: false, options } => self.restrict(options),
+            Kind::Prepare { .. } | Kind::Deallocate(_) => {
+                self.note_prepared(ctx, node, &statement.kind, effect);
+            }
+            Kind::DiscardAll => {
+                self.note_prepared(ctx, node, &statement.kind, effect);
+                self.portals.clear();
+                self.temporary.clear();
+            }
+            _ => {}
+        }
+        for name in &statement.creates_temp {
+            // One that is made again and again is remembered once.
+            if !self.temporary.contains(name) {
+                self.temporary.push(name.clone());
+            }
+        }
+        if matches!(statement.kind, Kind::Set { .. } | Kind::Reset { .. } | Kind::ResetAll | Kind::DiscardAll)
+        {
+            let alone = effect.facts.statements.len() == 1;
+            let text = alone.then(|| String::from_utf8_lossy(&effect.text));
+            self.note_setting(node, statement, text.as_deref());
+        }
+    }
+
+    fn note_setting(&mut self, node: NodeId, statement: &crate::sql::Statement, sql: Option<&str>) {
+        let was = self.settings.newest();
+        self.settings.note(statement, sql);
+        let newest = self.settings.newest();
+        if let Some(link) = self.link(node)
+            && link.applied == was
+        {
+            link.applied = newest;
+        }
+    }
+
+    /// SET TRANSACTION: as if BEGIN had said it.
+    fn restrict(&mut self, options: &BeginOptions) {
+        if let Some(tx) = &mut self.transaction
+            && let Some(all) = &mut tx.options
+        {
+            all.isolation = options.isolation.or(all.isolation);
+            all.read_only = options.read_only.or(all.read_only);
+        }
+    }
+
+    /// No transaction is open on `node` any more, the last one to have had the client's statements.
+    fn end(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
+        let Some(tx) = &self.transaction else { return };
+        self.trans_wrote |= tx.wrote;
+        self.end_elsewhere(ctx, node, committed, chain);
+        self.transaction = None;
+        if let Some(link) = self.link(node) {
+            link.in_transaction = false;
+            if !committed {
+                link.applied = link.applied_at_begin;
+            }
+        }
+    }
+
+    /// Ends the transaction on the nodes other than `node`: those that joined, and the lead itself when the
+    /// statements had gone to another node after a failure there. With `chain` the lead begins the next one.
+    fn end_elsewhere(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
+        let lead = self.transaction.as_ref().map(|tx| tx.lead);
+        for link in &mut self.links {
+            if link.node == node || !(link.in_transaction || Some(link.node) == lead) {
+                continue;
+            }
+            link.in_transaction = false;
+            if !committed {
+                link.applied = link.applied_at_begin;
+            }
+            if let Some(backend) = ctx.pool.get(link.backend) {
+                let mut out = Vec::new();
+                let text = match (committed, chain && Some(link.node) == lead) {
+                    (true, false) => "COMMIT",
+                    (true, true) => "COMMIT AND CHAIN",
+                    (false, false) => "ROLLBACK",
+                    (false, true) => "ROLLBACK AND CHAIN",
+                };
+                super::report::log_internal(&ctx.shared.config, link.node, backend.pid, text);
+                backend.put_query(&mut out, text.as_bytes(), Purpose::Transaction);
+                let conn = backend.conn;
+                ctx.wire.send(conn, &out);
+            }
+        }
+    }
+}
