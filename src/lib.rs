@@ -35,3 +35,14 @@ pub mod admin;
 pub mod face;
 
 pub mod session;
+
+pub mod supervisor;
+
+pub mod role;
+
+pub mod cli;
+
+/// The program: reads the command line and becomes a supervisor, a command (`stop`, `reload`) or a message.
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,114 @@
+//! Commands to a running supervisor, by way of its pid file; and the check of a configuration.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, Config};
+use crate::error::exit;
+use crate::identity;
+use crate::log::Settings;
+use crate::supervisor::{PidFile, StopMode, log_settings};
+use crate::sys::process::{ProcessId, is_alive, send_signal};
+use crate::sys::signals::Signal;
+
+/// How often the signal to stop is sent again.
+const INSIST: Duration = Duration::from_secs(5);
+
+/// How often we look, and how often a dot says so.
+const LOOK: Duration = Duration::from_millis(100);
+const DOT: Duration = Duration::from_secs(1);
+
+/// Prints every note and error of a configuration.
+pub(super) fn test(path: &Path) -> u8 {
+    match config::load(path) {
+        Ok(loaded) => {
+            loaded.notes.iter().for_each(|note| eprintln!("{note}"));
+            eprintln!("configuration file {} is valid", path.display());
+            exit::OK
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            eprintln!("configuration file {} contains errors", path.display());
+            exit::FATAL
+        }
+    }
+}
+
+/// Has the running one read its files again.
+pub(super) fn reload(path: &Path) -> u8 {
+    let Ok(config) = load(path) else { return exit::FATAL };
+    let Some(pid) = PidFile::new(&config.pid_file_name, path).read() else {
+        crate::say!(Fatal, "could not read pid file");
+        return exit::USAGE;
+    };
+    match send_signal(pid, Signal::Hangup.number()) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            crate::say!(Fatal, "could not signal process {pid}: {error}");
+            exit::USAGE
+        }
+    }
+}
+
+/// Stops the running one and waits until it is gone.
+pub(super) fn stop(path: &Path, mode: StopMode) -> u8 {
+    let Ok(config) = load(path) else { return exit::FATAL };
+    let file = PidFile::new(&config.pid_file_name, path);
+    let Some(pid) = file.read() else {
+        crate::say!(Fatal, "could not read pid file");
+        return exit::FATAL;
+    };
+    if let Err(error) = send_signal(pid, mode.signal().number()) {
+        crate::say!(Fatal, "could not stop process {pid}: {error}");
+        return exit::FATAL;
+    }
+    crate::say!(Log, "stop request sent to {} (pid: {pid}). waiting for termination...", identity::program());
+    wait_for_end(pid, mode);
+    file.remove();
+    exit::OK
+}
+
+fn wait_for_end(pid: ProcessId, mode: StopMode) {
+    let (mut asked, mut dotted) = (Instant::now(), Instant::now());
+    dot(".");
+    while is_alive(pid) {
+        sleep(LOOK);
+        if asked.elapsed() >= INSIST {
+            // Gone in between is what we want.
+            let _ = send_signal(pid, mode.signal().number());
+            asked = Instant::now();
+        }
+        if dotted.elapsed() >= DOT {
+            dot(".");
+            dotted = Instant::now();
+        }
+    }
+    dot("done.\n");
+}
+
+fn dot(text: &str) {
+    let mut out = std::io::stderr();
+    // Progress on a closed terminal is nobody's loss.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn load(path: &Path) -> Result<Config, ()> {
+    match config::load(path) {
+        Ok(loaded) => {
+            // Who types a command reads the answer here, also if the server logs elsewhere.
+            crate::log::configure(Settings {
+                stderr: true,
+                syslog: None,
+                ..log_settings(&loaded.config, false)
+            });
+            Ok(loaded.config)
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| crate::say!(Fatal, "{error}"));
+            Err(())
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The program's command line: starts the supervisor, or speaks to a running one.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod control;
+mod usage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::error::exit;
+use crate::identity;
+use crate::supervisor::{self, Launch};
+use crate::sys::title;
+use arguments::{Action, Arguments};
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default().to_string_lossy().into_owned();
+    identity::adopt(&program);
+    let words: Vec<_> = words.collect();
+    title::prepare(&format!("{}: ", identity::program()));
+    let code = match arguments::parse(words) {
+        Ok(arguments) => act(arguments),
+        Err(error) => {
+            eprintln!("{}: {error}", identity::program());
+            eprint!("{}", usage::text());
+            exit::USAGE
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn act(arguments: Arguments) -> u8 {
+    match arguments.action {
+        Action::Help => {
+            eprint!("{}", usage::text());
+            exit::OK
+        }
+        Action::Version => {
+            eprintln!("{}", usage::version());
+            exit::OK
+        }
+        Action::Test => control::test(&config_path(&arguments)),
+        Action::Stop(mode) => control::stop(&config_path(&arguments), mode),
+        Action::Reload => control::reload(&config_path(&arguments)),
+        Action::Start => {
+            let launch = Launch {
+                config_path: config_path(&arguments),
+                hba_path: arguments.hba_path.as_ref().map(absolute),
+                foreground: arguments.foreground,
+                debug: arguments.debug,
+            };
+            supervisor::start(&launch, crate::role::TABLE)
+        }
+    }
+}
+
+fn config_path(arguments: &Arguments) -> PathBuf {
+    arguments.config_path.as_ref().map(absolute).unwrap_or_else(usage::default_config)
+}
+
+/// A daemon leaves the directory that a relative name counts from.
+fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
+}

@@ -1,0 +1,66 @@
+//! The help text, the version line, and where the configuration lies if nobody says.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use crate::identity;
+
+/// The version line, as scripts parse it.
+pub(super) fn version() -> String {
+    format!("{} version {}", identity::product(), identity::version())
+}
+
+/// pgpool-II's file in the place of Debian, and of the packages of its makers.
+const POOL_CONFIGS: [&str; 2] = ["/etc/pgpool2/pgpool.conf", "/etc/pgpool-II/pgpool.conf"];
+const CONFIG: &str = "/etc/pgbalancer/pgbalancer.conf";
+
+/// The configuration file without `-f`.
+pub(super) fn default_config() -> PathBuf {
+    let pool = POOL_CONFIGS.iter().filter(|_| identity::is_pool()).find(|path| Path::new(path).exists());
+    PathBuf::from(pool.unwrap_or(&CONFIG))
+}
+
+/// What `--help` prints.
+pub(super) fn text() -> String {
+    let program = identity::program();
+    let version = version();
+    let config = default_config();
+    let config = config.display();
+    format!(
+        "{version},
+  load balancer and connection pooler for PostgreSQL
+
+Usage:
+  {program} [-f FILE] [-a FILE] [-F FILE] [-k FILE] [-n] [-D] [-C] [-d]    start
+  {program} [-f FILE] [-m MODE] stop
+  {program} [-f FILE] reload
+  {program} [-f FILE] -t
+
+Common options:
+  -f, --config-file=FILE  configuration file
+                          (default: {config})
+  -a, --hba-file=FILE     client authentication rules
+                          (default: pool_hba.conf beside the configuration file)
+  -F, --pcp-file=FILE     users of the pcp port
+  -k, --key-file=FILE     key of the encrypted passwords in pool_passwd
+  -t, --test-config       check the configuration, print what is wrong with it, and exit
+  -v, --version           print the version and exit
+  -h, --help              print this help and exit
+
+Options of the start:
+  -n, --dont-detach       stay in the foreground, log to standard error
+  -D, --discard-status    forget which nodes were down
+  -C, --clear-oidmaps     clear the invalidation maps of the query cache in memcached
+  -d, --debug             log debug messages
+  -x, --debug-assertions  accepted, without effect
+
+Options of stop:
+  -m, --mode=MODE         smart (default), fast or immediate
+
+Shutdown modes are:
+  smart       quit after all clients have disconnected
+  fast        quit now, in order
+  immediate   quit now
+"
+    )
+}

@@ -1,0 +1,52 @@
+//! From the parameters of the configuration to the settings of the log.
+#![forbid(unsafe_code)]
+
+use crate::config::{Config, MessageLevel, SyslogFacility};
+use crate::log::{Level, Settings, Syslog};
+
+/// Settings of the log. `debug`: option `-d`, everything from DEBUG1 on whatever the file says.
+pub fn settings(config: &Config, debug: bool) -> Settings {
+    let level = level(config.log_min_messages);
+    let wants =
+        |name: &str| config.log_destination.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
+    let syslog = wants("syslog").then(|| Syslog {
+        ident: config.syslog_ident.clone(),
+        local_facility: facility(config.syslog_facility),
+    });
+    Settings {
+        min_level: if debug { level.min(Level::Debug1) } else { level },
+        prefix: config.log_line_prefix.clone(),
+        stderr: wants("stderr") || syslog.is_none(),
+        syslog,
+    }
+}
+
+fn level(level: MessageLevel) -> Level {
+    match level {
+        MessageLevel::Debug5 => Level::Debug5,
+        MessageLevel::Debug4 => Level::Debug4,
+        MessageLevel::Debug3 => Level::Debug3,
+        MessageLevel::Debug2 => Level::Debug2,
+        MessageLevel::Debug1 => Level::Debug1,
+        MessageLevel::Info => Level::Info,
+        MessageLevel::Notice => Level::Notice,
+        MessageLevel::Warning => Level::Warning,
+        MessageLevel::Error => Level::Error,
+        MessageLevel::Log => Level::Log,
+        MessageLevel::Fatal => Level::Fatal,
+        MessageLevel::Panic => Level::Panic,
+    }
+}
+
+fn facility(facility: SyslogFacility) -> u8 {
+    match facility {
+        SyslogFacility::Local0 => 0,
+        SyslogFacility::Local1 => 1,
+        SyslogFacility::Local2 => 2,
+        SyslogFacility::Local3 => 3,
+        SyslogFacility::Local4 => 4,
+        SyslogFacility::Local5 => 5,
+        SyslogFacility::Local6 => 6,
+        SyslogFacility::Local7 => 7,
+    }
+}

@@ -1,0 +1,24 @@
+//! The process tree: who runs, who is replaced, and every change of a backend's state.
+//!
+//! The supervisor sees no client bytes and makes no blocking call. It knows its children by a table of
+//! roles that the caller hands in; children speak to it through `request`.
+#![forbid(unsafe_code)]
+
+mod child;
+mod listen;
+mod logging;
+mod nodes;
+mod pidfile;
+mod reload;
+pub mod request;
+mod run;
+mod start;
+mod stop;
+mod tree;
+
+pub use child::{ChildContext, Files, Listener, ListenerKind};
+pub use logging::settings as log_settings;
+pub use pidfile::PidFile;
+pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};
+pub use start::{Launch, start};
+pub use tree::Role;

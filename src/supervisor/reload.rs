@@ -1,0 +1,35 @@
+//! HUP: reads the configuration again, says what changed, and has the children do the same.
+#![forbid(unsafe_code)]
+
+use super::logging;
+use super::run::Supervisor;
+use crate::config;
+use crate::sys::signals::Number;
+
+impl Supervisor {
+    pub(super) fn reload(&mut self) {
+        crate::say!(Log, "reload config files.");
+        match config::reload(&self.config, &self.config_path) {
+            Ok(reloaded) => {
+                self.config = reloaded.config;
+                crate::log::configure(logging::settings(&self.config, self.debug));
+                reloaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
+                reloaded.changed.iter().for_each(|name| crate::say!(Log, "parameter \"{name}\" changed"));
+                for name in &reloaded.needs_restart {
+                    crate::say!(Warning, "parameter \"{name}\" cannot be changed without a restart");
+                }
+                self.nodes().take_new();
+            }
+            Err(errors) => {
+                errors.iter().for_each(|error| crate::say!(Warning, "{error}"));
+                crate::say!(
+                    Warning,
+                    "configuration file {} contains errors; nothing was changed",
+                    self.config_path.display()
+                );
+            }
+        }
+        // Also after an error: pool_hba.conf and pool_passwd are read again, too.
+        self.tree.signal(Number::SIGHUP, |_| true);
+    }
+}

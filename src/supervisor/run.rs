@@ -1,0 +1,298 @@
+//! The supervisor at work: one loop over its signals and the children's sockets; nothing in it waits elsewhere.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::child::{ChildContext, Files, Listener};
+use super::listen;
+use super::nodes::Nodes;
+use super::pidfile::PidFile;
+use super::request::{Answer, Incoming, Order, Received, Request, StopMode, ToSupervisor, receive, tell};
+use super::start::Launch;
+use super::stop::Stopping;
+use super::tree::{Child, NO_RESTART, State, Tree, log_ending};
+use crate::config::Config;
+use crate::error::exit;
+use crate::shm::Segment;
+use crate::sys::process::{self, Ending, Reaped};
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::{clock, signals, socket, title};
+
+/// A child's requests served before the others get their turn.
+const REQUESTS_A_TURN: usize = 32;
+
+/// How long the start waits to know the nodes before it says that it is done.
+const KNOW_NODES: Duration = Duration::from_secs(3);
+
+pub(super) struct Supervisor {
+    pub(super) config: Config,
+    pub(super) config_path: PathBuf,
+    pub(super) debug: bool,
+    pub(super) files: Files,
+    pub(super) segment: Segment,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) pid_file: PidFile,
+    pub(super) tree: Tree,
+    pub(super) stopping: Option<Stopping>,
+    /// Made by `run`; a child drops its copy.
+    signals: Option<Signals>,
+    /// Until when the start message may wait; `None` once it is out.
+    starting: Option<Instant>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        config: Config,
+        launch: &Launch,
+        files: Files,
+        segment: Segment,
+        listeners: Vec<Listener>,
+        pid_file: PidFile,
+        tree: Tree,
+    ) -> Supervisor {
+        Supervisor {
+            config,
+            config_path: launch.config_path.clone(),
+            debug: launch.debug,
+            files,
+            segment,
+            listeners,
+            pid_file,
+            tree,
+            stopping: None,
+            signals: None,
+            starting: Some(Instant::now() + KNOW_NODES),
+        }
+    }
+
+    /// Runs until everything has stopped; returns the exit code.
+    pub(super) fn run(mut self) -> u8 {
+        match Signals::new() {
+            Ok(signals) => self.signals = Some(signals),
+            Err(error) => {
+                crate::say!(Fatal, "could not make a signal descriptor: {error}");
+                self.clean_up();
+                return exit::FATAL;
+            }
+        }
+        loop {
+            self.fork_due();
+            self.announce();
+            if let Some(code) = self.stopped() {
+                self.clean_up();
+                let product = if crate::identity::is_pool() { "Pgpool-II" } else { "pgbalancer" };
+                crate::say!(Log, "{product} system is shutdown");
+                return code;
+            }
+            for place in self.wait() {
+                self.serve(place);
+            }
+            while let Some(signal) = self.signals.as_ref().and_then(Signals::read) {
+                self.on_signal(signal);
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Child => self.reap(),
+            Signal::Hangup => self.reload(),
+            Signal::Terminate | Signal::Interrupt | Signal::Quit => self.stop_by(signal),
+        }
+    }
+
+    /// Waits for signals and requests; returns the places whose child has written.
+    fn wait(&self) -> Vec<usize> {
+        let Some(signals) = &self.signals else { return Vec::new() };
+        let sockets = self.tree.slots.iter().enumerate().filter_map(|(place, slot)| match &slot.state {
+            State::Running(Child { socket: Some(socket), .. }) => Some((place, socket)),
+            _ => None,
+        });
+        let mut places = Vec::new();
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        for (place, socket) in sockets {
+            places.push(place);
+            fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+        }
+        if poll(&mut fds, self.timeout()).is_err() {
+            return Vec::new();
+        }
+        let ready = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(false));
+        places.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(place, _)| place).collect()
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let start = self.starting.map(|_| Instant::now() + Duration::from_millis(50));
+        let stop = self.stopping.as_ref().and_then(Stopping::kill_at);
+        let Some(next) = [self.tree.next_due(), start, stop].into_iter().flatten().min() else {
+            return PollTimeout::NONE;
+        };
+        // One more, so that the time has come when poll returns.
+        let wait = next.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1));
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// Says that the start is done once the nodes are known: who waits for that line expects to be served.
+    fn announce(&mut self) {
+        let Some(until) = self.starting else { return };
+        if self.stopping.is_none() && Instant::now() < until && !self.nodes().are_known() {
+            return;
+        }
+        self.starting = None;
+        if self.stopping.is_none() {
+            let (product, version) = (crate::identity::product(), crate::identity::version());
+            crate::say!(Log, "{product} successfully started. version {version}");
+            self.nodes().log_roles();
+        }
+    }
+
+    pub(super) fn nodes(&self) -> Nodes<'_> {
+        Nodes { segment: &self.segment, config: &self.config, now: clock::unix_seconds() }
+    }
+
+    fn fork_due(&mut self) {
+        for place in self.tree.due(Instant::now()) {
+            if let Err(error) = self.fork(place) {
+                crate::say!(Warning, "could not fork: {error}");
+                if let Some(slot) = self.tree.slots.get_mut(place) {
+                    slot.state = State::Due(Instant::now() + Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    fn fork(&mut self, place: usize) -> io::Result<()> {
+        let mut ends = Some(socket::seqpacket_pair()?);
+        let parent = process::own_id();
+        let pid = process::fork(|| match ends.take() {
+            Some((_ours, theirs)) => self.be_child(place, theirs, parent),
+            None => 0,
+        })?;
+        let (Some((ours, _theirs)), Some(slot)) = (ends, self.tree.slots.get_mut(place)) else {
+            return Ok(());
+        };
+        if slot.born(Child { pid, socket: Some(ours), since: Instant::now() }) > 1 {
+            crate::say!(Log, "fork a new {} process with pid: {pid}", slot.role.label);
+        }
+        Ok(())
+    }
+
+    /// In the child, on its copy of the supervisor: closes what is not its own and lives the role.
+    fn be_child(&mut self, place: usize, theirs: OwnedFd, parent: process::ProcessId) -> i32 {
+        let Some((role, index)) = self.tree.slots.get(place).map(|slot| (slot.role, slot.index)) else {
+            return 0;
+        };
+        // Siblings' sockets left open here would hide the supervisor's death from them.
+        self.tree.forget();
+        self.signals = None;
+        if !role.serves_clients {
+            self.listeners.clear();
+        }
+        crate::log::set_process(role.process);
+        title::set(role.title);
+        match process::die_with(parent).and_then(|alive| signals::die_of_faults().map(|()| alive)) {
+            Ok(true) => {}
+            Ok(false) => return 0,
+            Err(error) => crate::say!(Warning, "could not set up the process: {error}"),
+        }
+        (role.run)(ChildContext {
+            index,
+            config: self.config.clone(),
+            config_path: self.config_path.clone(),
+            segment: self.segment,
+            listeners: std::mem::take(&mut self.listeners),
+            supervisor: ToSupervisor::new(theirs),
+            files: self.files.clone(),
+            debug: self.debug,
+        })
+    }
+
+    fn reap(&mut self) {
+        while let Some(Reaped { pid, ending }) = process::reap() {
+            let Some(place) = self.tree.find(pid) else { continue };
+            // What it asked for before it died still counts.
+            self.serve(place);
+            let Some(slot) = self.tree.slots.get_mut(place) else { continue };
+            if self.stopping.is_none() || ending != Ending::Exited(0) {
+                log_ending(slot.role.label, pid, ending);
+            }
+            (slot.role.clear)(&self.segment, slot.index);
+            slot.died(Instant::now(), self.stopping.is_none() && ending != Ending::Exited(NO_RESTART));
+            if ending == Ending::Exited(i32::from(exit::FATAL)) {
+                // As in pgpool-II: a child's FATAL means that none of its kind can live.
+                self.stop(StopMode::Fast, exit::FATAL);
+            }
+        }
+    }
+
+    fn serve(&mut self, place: usize) {
+        for _ in 0..REQUESTS_A_TURN {
+            let Some(slot) = self.tree.slots.get_mut(place) else { return };
+            let State::Running(child) = &mut slot.state else { return };
+            let Some(socket) = &child.socket else { return };
+            match receive::<Request>(socket) {
+                Received::Message(request) => {
+                    let pid = child.pid;
+                    let answer = self.handle(request, pid);
+                    self.answer(place, answer);
+                }
+                Received::Nothing => return,
+                // It is about to be reaped.
+                Received::Closed => child.socket = None,
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request, pid: process::ProcessId) -> Answer {
+        match request {
+            Request::Cancel { worker, pid, key, ticket } => {
+                self.pass_on(worker, Order::Cancel { pid, key, ticket })
+            }
+            Request::Cancelled(ticket) => self.pass_on(ticket.worker, Order::Cancelled(ticket)),
+            Request::BackendFailed { node, reason } => self.nodes().failed(node, &reason, pid),
+            Request::BackendAnswers { node } => self.nodes().answers(node),
+            Request::Primary { node } => self.nodes().primary(node),
+            Request::Reload => {
+                self.reload();
+                Answer::Done
+            }
+            Request::Stop(mode) => {
+                self.stop(mode, exit::OK);
+                Answer::Done
+            }
+        }
+    }
+
+    fn pass_on(&self, worker: usize, order: Order) -> Answer {
+        let socket = self.tree.server(worker).and_then(|child| child.socket.as_ref());
+        let Some(socket) = socket else { return Answer::Refused(format!("there is no worker {worker}")) };
+        match tell(socket, &Incoming::Order(order)) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Refused(error.to_string()),
+        }
+    }
+
+    fn answer(&self, place: usize, answer: Answer) {
+        let Some(State::Running(Child { socket: Some(socket), pid, .. })) =
+            self.tree.slots.get(place).map(|slot| &slot.state)
+        else {
+            return;
+        };
+        if let Err(error) = tell(socket, &Incoming::Answer(answer)) {
+            // A child that does not read must not hold the others up.
+            crate::say!(Debug1, "process {pid} does not take its answer: {error}");
+        }
+    }
+
+    /// Nothing stays behind but the log.
+    fn clean_up(&mut self) {
+        listen::remove_files(&self.listeners);
+        self.listeners.clear();
+        self.pid_file.remove();
+    }
+}

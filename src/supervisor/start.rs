@@ -1,0 +1,150 @@
+//! From the command line's wishes to a running tree: what must be made before the first fork is made here.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::child::Files;
+use super::listen;
+use super::logging;
+use super::nodes::{self, Nodes};
+use super::pidfile::{Found, PidFile};
+use super::run::Supervisor;
+use super::tree::{Role, Tree};
+use crate::config::{self, Config};
+use crate::error::exit;
+use crate::log;
+use crate::shm::{Segment, Sizes};
+use crate::sys::{clock, limits, process, signals};
+
+/// How to start.
+pub struct Launch {
+    /// The configuration file, absolute.
+    pub config_path: PathBuf,
+    /// pool_hba.conf, if named (`-a`).
+    pub hba_path: Option<PathBuf>,
+    /// Stay in the foreground (`-n`).
+    pub foreground: bool,
+    /// Log from DEBUG1 on (`-d`).
+    pub debug: bool,
+}
+
+/// Why it did not start.
+struct Failure {
+    text: String,
+    exit: u8,
+}
+
+/// Starts the tree of these roles and runs it until it is stopped. Returns the exit code.
+pub fn start(launch: &Launch, roles: &'static [Role]) -> u8 {
+    match prepare(launch, roles) {
+        Ok(supervisor) => supervisor.run(),
+        Err(failure) => {
+            crate::say!(Fatal, "{}", failure.text);
+            failure.exit
+        }
+    }
+}
+
+fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failure> {
+    let config = load(launch)?;
+    let pid_file = PidFile::new(&config.pid_file_name, &launch.config_path);
+    claim(&pid_file)?;
+    log_panics();
+    if let Err(error) = limits::raise_open_files() {
+        crate::say!(Warning, "could not raise the limit of open files: {error}");
+    }
+    let segment =
+        Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
+    crate::say!(Log, "allocating shared memory segment of size: {}", segment.bytes());
+    Nodes { segment: &segment, config: &config, now: clock::unix_seconds() }.wait_for_all();
+    let listeners =
+        listen::open(&config).map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
+    detach(launch, &pid_file).inspect_err(|_| listen::remove_files(&listeners))?;
+    // Before the first fork, so that no signal to a new child is lost.
+    signals::block().map_err(|error| fatal("could not block signals", error))?;
+    let files = files(launch, &config);
+    let tree = Tree::new(roles, &config, Instant::now());
+    Ok(Supervisor::new(config, launch, files, segment, listeners, pid_file, tree))
+}
+
+fn load(launch: &Launch) -> Result<Config, Failure> {
+    let loaded = config::load(&launch.config_path).map_err(|errors| {
+        errors.iter().for_each(|error| crate::say!(Error, "{error}"));
+        let text = format!("configuration file {} contains errors", launch.config_path.display());
+        Failure { text, exit: exit::FATAL }
+    })?;
+    log::configure(logging::settings(&loaded.config, launch.debug));
+    loaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
+    Ok(loaded.config)
+}
+
+/// Sees to it that no other supervisor lives by this pid file.
+fn claim(pid_file: &PidFile) -> Result<(), Failure> {
+    match pid_file.look() {
+        Found::Nothing => Ok(()),
+        Found::Stale => {
+            // Said to who starts us, whatever log_min_messages is, as pgpool-II does.
+            eprintln!(
+                "NOTICE:  pid file {} names no running process; starting anyway",
+                pid_file.path().display()
+            );
+            Ok(())
+        }
+        Found::Live(pid) => {
+            let program = crate::identity::program();
+            let text =
+                format!("pid file {} found. is another {program}({pid}) running?", pid_file.path().display());
+            Err(Failure { text, exit: exit::USAGE })
+        }
+    }
+}
+
+fn detach(launch: &Launch, pid_file: &PidFile) -> Result<(), Failure> {
+    let write = |pid| {
+        pid_file
+            .write(pid)
+            .map_err(|error| fatal(&format!("could not write {}", pid_file.path().display()), error))
+    };
+    if launch.foreground {
+        return write(process::own_id());
+    }
+    // The parent writes it before it ends: who started us may look for the file at once.
+    process::daemonise(|child| match write(child) {
+        Ok(()) => i32::from(exit::OK),
+        Err(failure) => {
+            crate::say!(Fatal, "{}", failure.text);
+            let _ = process::send_signal(child, signals::Number::SIGKILL);
+            i32::from(failure.exit)
+        }
+    })
+    .map_err(|error| fatal("could not leave the terminal", error))
+}
+
+fn files(launch: &Launch, config: &Config) -> Files {
+    let directory = launch.config_path.parent().unwrap_or(Path::new("/"));
+    Files {
+        hba: launch.hba_path.clone().unwrap_or_else(|| directory.join("pool_hba.conf")),
+        pool_passwd: (!config.pool_passwd.is_empty()).then(|| directory.join(&config.pool_passwd)),
+    }
+}
+
+fn sizes(config: &Config) -> Sizes {
+    let count = |number: i64| usize::try_from(number).unwrap_or(1).max(1);
+    let sessions_per_worker = count(config.sessions_per_child);
+    Sizes {
+        workers: count(config.num_init_children),
+        sessions_per_worker,
+        pools_per_worker: count(config.max_pool).saturating_mul(sessions_per_worker),
+        nodes: nodes::capacity(config),
+    }
+}
+
+/// A panic is a defect; its place belongs in the log, not on a terminal that nobody watches.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| crate::say!(Panic, "{panic}")));
+}
+
+fn fatal(what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure { text: format!("{what}: {error}"), exit: exit::FATAL }
+}

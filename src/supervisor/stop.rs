@@ -1,0 +1,82 @@
+//! Shutdown: smart waits for the clients, fast and immediate do not; nobody is waited for without end after that.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::listen;
+use super::request::StopMode;
+use super::run::Supervisor;
+use crate::sys::signals::{Number, Signal};
+
+/// Time to end for a child that was told to end now; then it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A shutdown under way.
+pub(super) struct Stopping {
+    mode: StopMode,
+    /// When whoever is left is killed.
+    kill_at: Option<Instant>,
+    exit: u8,
+}
+
+impl Stopping {
+    pub(super) fn kill_at(&self) -> Option<Instant> {
+        self.kill_at
+    }
+}
+
+impl Supervisor {
+    pub(super) fn stop_by(&mut self, signal: Signal) {
+        let mode = match signal {
+            Signal::Interrupt => StopMode::Fast,
+            Signal::Quit => StopMode::Immediate,
+            _ => StopMode::Smart,
+        };
+        self.stop(mode, crate::error::exit::OK);
+    }
+
+    /// Begins a shutdown, or makes one that is under way quicker.
+    pub(super) fn stop(&mut self, mode: StopMode, exit: u8) {
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.mode >= mode) {
+            return;
+        }
+        let signal = mode.signal().number();
+        crate::say!(Log, "shutting down by signal {}", signal as i32);
+        let exit = self.stopping.as_ref().map_or(exit, |stopping| stopping.exit.max(exit));
+        // New clients are refused from here on, by the kernel once the workers close theirs.
+        listen::remove_files(&self.listeners);
+        self.listeners.clear();
+        self.tree.stop_forking();
+        let kill_at = (mode != StopMode::Smart).then(|| Instant::now() + PATIENCE);
+        if mode == StopMode::Smart {
+            // The others serve those sessions until the last is over.
+            self.tree.signal(signal, |role| role.serves_clients);
+        } else {
+            crate::say!(Log, "terminating all child processes");
+            self.tree.signal(signal, |_| true);
+        }
+        self.stopping = Some(Stopping { mode, kill_at, exit });
+    }
+
+    /// The exit code, once a shutdown is complete. Takes the next step of one that is not.
+    pub(super) fn stopped(&mut self) -> Option<u8> {
+        let now = Instant::now();
+        let stopping = self.stopping.as_mut()?;
+        if !self.tree.any_running(|_| true) {
+            return Some(stopping.exit);
+        }
+        match stopping.kill_at {
+            None if !self.tree.any_running(|role| role.serves_clients) => {
+                crate::say!(Log, "terminating all child processes");
+                self.tree.signal(Number::SIGTERM, |_| true);
+                stopping.kill_at = Some(now + PATIENCE);
+            }
+            Some(at) if at <= now => {
+                self.tree.signal(Number::SIGKILL, |_| true);
+                stopping.kill_at = Some(now + PATIENCE);
+            }
+            _ => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,227 @@
+//! The children: who should run, who does, and when a dead one is replaced.
+#![forbid(unsafe_code)]
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use super::child::ChildContext;
+use crate::config::Config;
+use crate::shm::Segment;
+use crate::sys::process::{Ending, ProcessId, send_signal};
+use crate::sys::signals::Number;
+
+/// A kind of child process.
+pub struct Role {
+    /// Its name in log prefixes (`%a`).
+    pub process: &'static str,
+    /// Its name in the texts about its life and death: `LABEL process with pid: …`.
+    pub label: &'static str,
+    /// Its title in ps until it sets another.
+    pub title: &'static str,
+    /// How many of it there are.
+    pub count: fn(&Config) -> usize,
+    /// Whether it gets the listening sockets; a smart stop waits for these to end.
+    pub serves_clients: bool,
+    /// Clears what a dead one (by its index) left in the segment.
+    pub clear: fn(&Segment, usize),
+    /// Its life, after the fork.
+    pub run: fn(ChildContext) -> !,
+}
+
+/// Exit code of a child that must not be replaced.
+pub(super) const NO_RESTART: i32 = 2;
+
+/// A place for a child.
+pub(super) struct Slot {
+    pub(super) role: &'static Role,
+    pub(super) index: usize,
+    pub(super) state: State,
+    /// Children it has had.
+    births: u64,
+    /// Deaths in a row soon after the start.
+    quick_deaths: u32,
+}
+
+/// Who is in the place.
+pub(super) enum State {
+    /// Nobody; fork at this time.
+    Due(Instant),
+    /// A living child.
+    Running(Child),
+    /// Nobody, and it stays so.
+    Empty,
+}
+
+/// A living child.
+pub(super) struct Child {
+    pub(super) pid: ProcessId,
+    /// Our end of its request socket; `None` after it closed its own.
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) since: Instant,
+}
+
+/// All places.
+pub(super) struct Tree {
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Tree {
+    pub(super) fn new(roles: &'static [Role], config: &Config, now: Instant) -> Tree {
+        let places = roles.iter().flat_map(|role| (0..(role.count)(config)).map(move |index| (role, index)));
+        let slots = places.map(|(role, index)| Slot {
+            role,
+            index,
+            state: State::Due(now),
+            births: 0,
+            quick_deaths: 0,
+        });
+        Tree { slots: slots.collect() }
+    }
+
+    /// Places whose child should be forked now.
+    pub(super) fn due(&self, now: Instant) -> Vec<usize> {
+        let is_due = |slot: &Slot| matches!(slot.state, State::Due(at) if at <= now);
+        self.slots.iter().enumerate().filter(|(_, slot)| is_due(slot)).map(|(place, _)| place).collect()
+    }
+
+    /// When the next child should be forked.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let times = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Due(at) => Some(at),
+            _ => None,
+        });
+        times.min()
+    }
+
+    /// Place of the child with this id.
+    pub(super) fn find(&self, pid: ProcessId) -> Option<usize> {
+        self.slots.iter().position(|slot| matches!(&slot.state, State::Running(child) if child.pid == pid))
+    }
+
+    /// Place of a role's child by its index.
+    pub(super) fn server(&self, index: usize) -> Option<&Child> {
+        self.slots.iter().find_map(|slot| match &slot.state {
+            State::Running(child) if slot.role.serves_clients && slot.index == index => Some(child),
+            _ => None,
+        })
+    }
+
+    /// Whether children run that `wanted` picks.
+    pub(super) fn any_running(&self, wanted: impl Fn(&Role) -> bool) -> bool {
+        self.slots.iter().any(|slot| matches!(slot.state, State::Running(_)) && wanted(slot.role))
+    }
+
+    /// Sends a signal to the children that `wanted` picks.
+    pub(super) fn signal(&self, signal: Number, wanted: impl Fn(&Role) -> bool) {
+        for slot in self.slots.iter().filter(|slot| wanted(slot.role)) {
+            if let State::Running(child) = &slot.state {
+                // One that is gone already is reaped next.
+                let _ = send_signal(child.pid, signal);
+            }
+        }
+    }
+
+    /// No child is forked any more.
+    pub(super) fn stop_forking(&mut self) {
+        for slot in &mut self.slots {
+            if matches!(slot.state, State::Due(_)) {
+                slot.state = State::Empty;
+            }
+        }
+    }
+
+    /// All places are empty: for a child, which must not keep its siblings' sockets.
+    pub(super) fn forget(&mut self) {
+        self.slots.clear();
+    }
+}
+
+impl Slot {
+    /// A child is born; returns how many the place has had with it.
+    pub(super) fn born(&mut self, child: Child) -> u64 {
+        self.births += 1;
+        self.state = State::Running(child);
+        self.births
+    }
+
+    /// The child has died: when shall the next one start?
+    pub(super) fn died(&mut self, now: Instant, restart: bool) {
+        let State::Running(child) = &self.state else { return };
+        let lived = now.saturating_duration_since(child.since);
+        self.quick_deaths = if lived < QUICK { self.quick_deaths.saturating_add(1) } else { 0 };
+        self.state = if restart { State::Due(now + pause(self.quick_deaths)) } else { State::Empty };
+    }
+}
+
+/// A child that lives shorter than this died at once.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// The first replacement comes at once; one that keeps dying must not keep the machine busy forking.
+fn pause(quick_deaths: u32) -> Duration {
+    match quick_deaths {
+        0 | 1 => Duration::ZERO,
+        many => Duration::from_millis(100 << (many - 2).min(5)).min(Duration::from_secs(3)),
+    }
+}
+
+/// Logs the end of a child, in pgpool-II's words.
+pub(super) fn log_ending(label: &str, pid: ProcessId, ending: Ending) {
+    const SEGMENTATION_FAULT: i32 = Number::SIGSEGV as i32;
+    match ending {
+        Ending::Killed(SEGMENTATION_FAULT) => {
+            crate::say!(Warning, "{label} process with pid: {pid} was terminated by segmentation fault");
+        }
+        Ending::Killed(signal) => {
+            crate::say!(Log, "{label} process with pid: {pid} exits with status {signal} by signal {signal}");
+        }
+        // The status as wait(2) gives it: the exit code stands in the second byte.
+        Ending::Exited(code) => {
+            crate::say!(Log, "{label} process with pid: {pid} exits with status {}", code << 8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLE: Role = Role {
+        process: "child",
+        label: "child",
+        title: "",
+        count: |_| 3,
+        serves_clients: true,
+        clear: |_, _| {},
+        run: |_| crate::sys::process::exit_now(0),
+    };
+
+    fn slot(now: Instant) -> Slot {
+        static R: Role = ROLE;
+        let child = Child { pid: 1, socket: None, since: now };
+        Slot { role: &R, index: 0, state: State::Running(child), births: 1, quick_deaths: 0 }
+    }
+
+    #[test]
+    fn a_child_that_keeps_dying_is_replaced_ever_later() {
+        let start = Instant::now();
+        let mut slot = slot(start);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            slot.died(start, true);
+            let State::Due(at) = slot.state else { panic!("not due") };
+            pauses.push((at - start).as_millis());
+            slot.state = State::Running(Child { pid: 1, socket: None, since: start });
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3000, 3000, 3000]);
+        slot.died(start + QUICK, true);
+        assert!(matches!(slot.state, State::Due(at) if at == start + QUICK));
+    }
+
+    #[test]
+    fn one_that_must_not_come_back_leaves_the_place_empty() {
+        let now = Instant::now();
+        let mut slot = slot(now);
+        slot.died(now, false);
+        assert!(matches!(slot.state, State::Empty));
+    }
+}
