@@ -1,0 +1,144 @@
+//! Who may log in: clients by pool_hba.conf and pool_passwd, and the program at its backends.
+
+use crate::harness::balancer::Conf;
+use crate::harness::tools::{self, Ran};
+use crate::harness::{Balancer, Door, shared};
+
+/// The nodes want a password from `md5_user`, `scram_user` and `password_user`, and none from others.
+const POOL_HBA: &str = "
+# TYPE  DATABASE  USER           ADDRESS       METHOD
+local   all       all                          trust
+host    all       md5_user       127.0.0.1/32  md5
+host    all       scram_user     127.0.0.1/32  scram-sha-256
+host    all       password_user  127.0.0.1/32  scram-sha-256
+host    all       alice          127.0.0.1/32  md5
+host    all       bob            127.0.0.1/32  reject
+host    postgres  postgres       127.0.0.1/32  trust
+";
+
+fn md5_of(user: &str) -> String {
+    shared().on_primary("postgres", &format!("SELECT 'md5' || md5('{user}_secret' || '{user}')"))
+}
+
+fn pool_passwd() -> String {
+    let plain = ["scram_user", "password_user"].map(|user| format!("{user}:TEXT{user}_secret\n"));
+    let md5 = ["md5_user", "alice"].map(|user| format!("{user}:{}\n", md5_of(user)));
+    [plain.concat(), md5.concat()].concat()
+}
+
+fn start() -> Balancer {
+    let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    Balancer::start_with(conf, &[("pool_hba.conf", POOL_HBA), ("pool_passwd", &pool_passwd())])
+}
+
+fn log_in(door: &Door, password: &str) -> Ran {
+    tools::run(
+        tools::psql(door).args(["-c", "SELECT current_user, session_user"]).env("PGPASSWORD", password),
+    )
+}
+
+#[test]
+fn clients_with_the_right_password_get_in() {
+    let balancer = start();
+    for user in ["md5_user", "scram_user", "password_user", "alice"] {
+        let ran = log_in(&balancer.door("postgres").as_user(user), &format!("{user}_secret"));
+        assert!(ran.ok, "{user}: {}", ran.err);
+        assert_eq!(ran.out, format!("{user}|{user}\n"));
+    }
+}
+
+#[test]
+fn the_right_password_opens_again_over_a_pooled_connection_and_a_wrong_one_does_not() {
+    let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    let conf = conf.set("num_init_children", "1");
+    let files = [("pool_hba.conf", POOL_HBA), ("pool_passwd", &pool_passwd())];
+    let balancer = Balancer::start_with(conf, &files);
+    for user in ["md5_user", "scram_user"] {
+        let door = balancer.door("postgres").as_user(user);
+        let secret = format!("{user}_secret");
+        for (password, ok) in [(secret.as_str(), true), (&secret, true), ("wrong", false), (&secret, true)] {
+            assert_eq!(log_in(&door, password).ok, ok, "{user} with {password}");
+        }
+    }
+}
+
+#[test]
+fn clients_without_the_right_password_do_not_get_in() {
+    let balancer = start();
+    let cases = [
+        ("md5_user", "wrong", "authentication failed"),
+        ("scram_user", "wrong", "authentication failed"),
+        ("scram_user", "", "password"),
+        ("alice", "scram_user_secret", "authentication failed"),
+        ("bob", "bob_secret", "pool_hba.conf"),
+        ("nobody_we_know", "secret", "pool_hba.conf"),
+    ];
+    for (user, password, says) in cases {
+        let ran = log_in(&balancer.door("postgres").as_user(user), password);
+        assert!(!ran.ok, "{user} got in with {password}");
+        assert!(ran.err.contains(says), "{user}: {}", ran.err);
+    }
+}
+
+#[test]
+fn pool_hba_rules_are_taken_by_database_and_address() {
+    let database = shared().database("hba");
+    let balancer = start();
+    let refused = log_in(&balancer.door(&database), "");
+    assert!(!refused.ok, "postgres may only go to the database postgres");
+    let local = log_in(&balancer.local_door(&database), "").succeeded();
+    assert_eq!(local.out, "postgres|postgres\n");
+}
+
+#[test]
+fn a_changed_pool_passwd_counts_after_a_reload() {
+    let balancer = start();
+    let door = balancer.door("postgres").as_user("alice");
+    assert!(log_in(&door, "alice_secret").ok);
+    let changed = pool_passwd().replace(&format!("alice:{}", md5_of("alice")), "alice:TEXTnew_secret");
+    crate::harness::process::write(&balancer.dir.path().join("pool_passwd"), changed);
+    balancer.reload();
+    crate::harness::wait::until_true("the new password to count", || log_in(&door, "new_secret").ok);
+    assert!(!log_in(&door, "alice_secret").ok);
+}
+
+/// Without enable_pool_hba the backends decide, and trust is handed through.
+#[test]
+fn without_pool_hba_a_trusted_user_needs_no_password() {
+    let balancer = Balancer::start(Conf::of(shared()));
+    for user in ["alice", "bob", "postgres"] {
+        let ran = log_in(&balancer.door("postgres").as_user(user), "").succeeded();
+        assert_eq!(ran.out, format!("{user}|{user}\n"));
+    }
+}
+
+#[test]
+fn without_pool_hba_backends_that_want_a_password_get_it_from_pool_passwd() {
+    let conf = Conf::of(shared()).set("pool_passwd", "'pool_passwd'");
+    let balancer = Balancer::start_with(conf, &[("pool_passwd", &pool_passwd())]);
+    for user in ["md5_user", "scram_user", "password_user"] {
+        let door = balancer.door("postgres").as_user(user);
+        let ran = log_in(&door, &format!("{user}_secret"));
+        assert!(ran.ok, "{user}: {}", ran.err);
+        assert!(!log_in(&door, "wrong").ok, "{user} got in with a wrong password");
+    }
+}
+
+#[test]
+fn a_password_that_cannot_serve_the_backend_is_an_error_and_the_worker_lives() {
+    let conf = Conf::of(shared()).set("pool_passwd", "'pool_passwd'").set("num_init_children", "1");
+    let passwd = format!("scram_user:{}\n", md5_of("scram_user"));
+    let balancer = Balancer::start_with(conf, &[("pool_passwd", &passwd)]);
+    assert!(!log_in(&balancer.door("postgres").as_user("scram_user"), "scram_user_secret").ok);
+    assert!(log_in(&balancer.door("postgres").as_user("alice"), "").ok);
+}
+
+#[test]
+fn no_password_stands_in_the_log() {
+    let balancer = start();
+    log_in(&balancer.door("postgres").as_user("scram_user"), "scram_user_secret").succeeded();
+    log_in(&balancer.door("postgres").as_user("md5_user"), "wrong_but_private");
+    for secret in ["scram_user_secret", "wrong_but_private", &md5_of("md5_user")] {
+        assert!(!balancer.log_contains(secret), "{secret}");
+    }
+}

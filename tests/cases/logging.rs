@@ -1,0 +1,109 @@
+//! Log lines that scripts and people look for.
+
+use crate::harness::balancer::Conf;
+use crate::harness::{Balancer, Client, shared, wait};
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[test]
+fn log_per_node_statement_names_node_and_backend() {
+    let cluster = shared();
+    let database = cluster.database("perlog");
+    cluster.prepare(&database, "CREATE TABLE t (n int)");
+    let balancer = Balancer::start(Conf::of(cluster).weights([0, 1, 0]));
+    let mut client = Client::connect(&balancer.door(&database));
+    client.query("SELECT n FROM t").succeeded();
+    client.query("INSERT INTO t VALUES (1)").succeeded();
+    let primary = client.ask("SELECT pg_backend_pid() FROM t FOR UPDATE");
+    balancer.wait_log(&format!(
+        "LOG:  DB node id: 0 backend pid: {primary} statement: INSERT INTO t VALUES (1)\n"
+    ));
+    balancer.wait_log("statement: SELECT n FROM t\n");
+    let log = balancer.log();
+    let line = log.lines().find(|line| line.ends_with("statement: SELECT n FROM t")).unwrap();
+    let pid = line.split("DB node id: 1 backend pid: ").nth(1).and_then(|rest| rest.split(' ').next());
+    assert!(pid.is_some_and(is_number), "{line}");
+
+    client.extended("SELECT n + $1 FROM t", &["1"]).succeeded();
+    for step in ["Parse", "Bind", "Execute"] {
+        balancer.wait_log(&format!(" statement: {step}: SELECT n + $1 FROM t\n"));
+    }
+}
+
+#[test]
+fn notice_per_node_statement_tells_the_client() {
+    let balancer =
+        Balancer::start(Conf::of(shared()).weights([1, 0, 0]).set("notice_per_node_statement", "on"));
+    let mut client = Client::connect(&balancer.door("postgres"));
+    let notices = client.query("SELECT 1").succeeded().notices();
+    let wanted = "DB node id: 0 statement: SELECT 1";
+    assert!(
+        notices.iter().any(|notice| notice.message == wanted && notice.severity == "NOTICE"),
+        "{notices:?}"
+    );
+}
+
+#[test]
+fn connections_and_disconnections_are_logged_on_request() {
+    let conf = Conf::of(shared()).set("log_connections", "on").set("log_disconnections", "on");
+    let balancer = Balancer::start(conf.set("log_hostname", "off"));
+    let client = Client::connect(&balancer.door("postgres").as_user("alice"));
+    let port = client.local_port();
+    client.terminate();
+    balancer.wait_log("new connection received");
+    balancer.wait_log(&format!("DETAIL:  connecting host=127.0.0.1 port={port}"));
+    balancer.wait_log("frontend disconnection: session time: 0:00:0");
+    balancer.wait_log(&format!("user=alice database=postgres host=127.0.0.1 port={port}"));
+}
+
+#[test]
+fn log_statement_writes_what_the_client_asked() {
+    let balancer =
+        Balancer::start(Conf::of(shared()).set("log_statement", "on").set("log_per_node_statement", "off"));
+    let mut client = Client::connect(&balancer.door("postgres"));
+    client.query("SELECT 'asked'").succeeded();
+    balancer.wait_log("LOG:  statement: SELECT 'asked'\n");
+    assert!(!balancer.log_contains("DB node id:"));
+}
+
+#[test]
+fn the_prefix_says_who_and_where() {
+    let database = shared().database("prefix");
+    let conf = Conf::of(shared()).set("log_line_prefix", "'<%p|%a|%u|%d|%l|%%> '").set("log_statement", "on");
+    let balancer = Balancer::start(conf);
+    let mut client =
+        Client::try_connect(&balancer.door(&database).as_user("alice"), &[("application_name", "teller")])
+            .unwrap();
+    let worker = balancer.worker_of(&client);
+    client.query("SELECT 'here'").succeeded();
+    let wanted = format!("<{worker}|teller|alice|{database}|");
+    wait::until_true("the prefix of the session", || {
+        let log = balancer.log();
+        let line = log.lines().find(|line| line.ends_with("|%> LOG:  statement: SELECT 'here'"));
+        line.is_some_and(|line| line.starts_with(&wanted))
+    });
+    assert!(balancer.log_contains("|main|"), "the supervisor has a name too");
+}
+
+#[test]
+fn log_min_messages_decides_what_is_worth_a_line() {
+    let loud = Balancer::start(Conf::of(shared()).set("log_min_messages", "'debug5'"));
+    assert!(loud.log_contains("DEBUG"));
+    let conf = Conf::of(shared()).set("log_min_messages", "'fatal'").set("log_statement", "on");
+    // It cannot say that it has started, so only a client finds out.
+    let quiet = Balancer::start_silent(conf);
+    let mut client = Client::connect(&quiet.door("postgres"));
+    client.query("SELECT 'unheard'").succeeded();
+    // As in PostgreSQL, LOG ranks between ERROR and FATAL.
+    assert!(!quiet.log_contains("unheard"));
+}
+
+#[test]
+fn an_error_of_a_backend_is_logged_with_its_statement() {
+    let balancer = Balancer::start(Conf::of(shared()).weights([1, 0, 0]));
+    let mut client = Client::connect(&balancer.door("postgres"));
+    assert_eq!(client.query("SELECT * FROM nowhere_at_all").error_code(), "42P01");
+    balancer.wait_log("message: \"relation \"nowhere_at_all\" does not exist\"");
+}

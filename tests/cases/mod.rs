@@ -1,0 +1,34 @@
+//! One file a topic; each test is named after the behaviour it holds.
+
+use crate::harness::balancer::Conf;
+use crate::harness::{Balancer, Door, shared};
+
+mod auth;
+mod big;
+mod cancel;
+mod clients;
+mod config;
+mod copy;
+mod layers;
+mod logging;
+mod pooling;
+mod process_tree;
+mod protocol;
+mod random_sessions;
+mod show;
+mod split;
+mod unreachable;
+mod vanish;
+
+/// Runs the same checks against PostgreSQL itself and through the program. Through the program everything goes to
+/// the primary, so that a check may read what it has just written.
+fn both_ways(topic: &str, check: impl Fn(&Door)) {
+    let cluster = shared();
+    let database = cluster.database(topic);
+    eprintln!("---- directly");
+    check(&cluster.door(0, &database));
+    let balancer = Balancer::start(Conf::of(cluster).weights([1, 0, 0]));
+    let database = cluster.database(topic);
+    eprintln!("---- through the program");
+    check(&balancer.door(&database));
+}

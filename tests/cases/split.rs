@@ -1,0 +1,328 @@
+//! Reads to standbys, writes to the primary, judged by the servers' own logs.
+
+use crate::harness::balancer::Conf;
+use crate::harness::node_log::Mark;
+use crate::harness::{Balancer, Client, Cluster, Door, shared, wait};
+
+/// A database with the table `t`, and the program in front of the cluster.
+struct Scene {
+    cluster: &'static Cluster,
+    database: String,
+    balancer: Balancer,
+}
+
+impl Scene {
+    fn new(topic: &str, change: impl FnOnce(Conf) -> Conf) -> Scene {
+        let cluster = shared();
+        let database = cluster.database(topic);
+        cluster.prepare(&database, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+        let balancer = Balancer::start(change(Conf::of(cluster)));
+        Scene { cluster, database, balancer }
+    }
+
+    fn door(&self) -> Door {
+        self.balancer.door(&self.database)
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.door())
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.cluster.nodes.iter().map(|node| node.log.mark()).collect()
+    }
+
+    /// The nodes whose log has this statement since the marks, once any has.
+    fn nodes_that_ran(&self, statement: &str, since: &[Mark]) -> Vec<usize> {
+        let has = |node: &&crate::harness::cluster::Node| {
+            node.log.statements(since[node.id], &self.database).iter().any(|text| text == statement)
+        };
+        let found = || self.cluster.nodes.iter().filter(has).map(|node| node.id).collect::<Vec<_>>();
+        wait::until_true(&format!("{statement} at a node"), || !found().is_empty());
+        found()
+    }
+
+    /// Runs the statements in one session and says for each which nodes ran it. Each must be unlike the others.
+    fn places(&self, statements: &[&str]) -> Vec<Vec<usize>> {
+        let since = self.marks();
+        let mut client = self.client();
+        for statement in statements {
+            client.query(statement).succeeded();
+        }
+        client.terminate();
+        statements.iter().map(|statement| self.nodes_that_ran(statement, &since)).collect()
+    }
+
+    #[track_caller]
+    fn expect(&self, expected: &[(&str, &[usize])]) {
+        let statements: Vec<&str> = expected.iter().map(|(statement, _)| *statement).collect();
+        let places = self.places(&statements);
+        for ((statement, nodes), ran_on) in expected.iter().zip(&places) {
+            assert_eq!(ran_on, nodes, "{statement}");
+        }
+    }
+}
+
+const PRIMARY: &[usize] = &[0];
+const STANDBY: &[usize] = &[1];
+const BOTH: &[usize] = &[0, 1];
+
+/// All reads go to node 1.
+fn reads_on_one(conf: Conf) -> Conf {
+    conf.weights([0, 1, 0])
+}
+
+#[test]
+fn each_statement_goes_where_it_can_run() {
+    Scene::new("places", reads_on_one).expect(&[
+        ("SELECT n FROM t", STANDBY),
+        ("WITH x AS (SELECT n FROM t) SELECT * FROM x", STANDBY),
+        ("SELECT n FROM t FOR UPDATE", PRIMARY),
+        ("WITH x AS (DELETE FROM t RETURNING n) SELECT * FROM x", PRIMARY),
+        ("SELECT n INTO u FROM t", PRIMARY),
+        ("INSERT INTO t VALUES (2)", PRIMARY),
+        ("UPDATE t SET n = 3", PRIMARY),
+        ("DELETE FROM t WHERE n = 4", PRIMARY),
+        ("TRUNCATE t", PRIMARY),
+        ("CREATE INDEX ON t (n)", PRIMARY),
+        ("EXPLAIN SELECT n FROM t", PRIMARY),
+        ("SELECT txid_current() > 0 FROM t", PRIMARY),
+        ("SELECT abs(n) FROM t", STANDBY),
+        ("SHOW work_mem", STANDBY),
+        ("SELECT 1; SELECT 2", PRIMARY),
+    ]);
+}
+
+#[test]
+fn reads_reach_every_standby_and_writes_only_the_primary() {
+    let scene = Scene::new("spread", |conf| conf.weights([0, 1, 1]));
+    let since = scene.marks();
+    for number in 0..40 {
+        let mut client = scene.client();
+        client.query("SELECT n FROM t").succeeded();
+        client.query(&format!("INSERT INTO t VALUES ({number})")).succeeded();
+        client.terminate();
+    }
+    for node in &scene.cluster.nodes {
+        let statements = node.log.statements(since[node.id], &scene.database);
+        let count = |start: &str| statements.iter().filter(|text| text.starts_with(start)).count();
+        let (reads, writes) = (count("SELECT n"), count("INSERT"));
+        match node.id {
+            0 => assert_eq!((reads, writes), (0, 40)),
+            _ => assert!(reads > 0 && writes == 0, "node {}: {reads} reads, {writes} writes", node.id),
+        }
+    }
+}
+
+#[test]
+fn a_session_keeps_the_node_it_drew() {
+    let scene = Scene::new("sticky", |conf| conf.weights([1, 1, 1]));
+    for _ in 0..5 {
+        let since = scene.marks();
+        let mut client = scene.client();
+        for number in 0..10 {
+            client.query(&format!("SELECT n + {number} FROM t")).succeeded();
+        }
+        client.terminate();
+        let first = scene.nodes_that_ran("SELECT n + 0 FROM t", &since);
+        for number in 1..10 {
+            assert_eq!(scene.nodes_that_ran(&format!("SELECT n + {number} FROM t"), &since), first);
+        }
+    }
+}
+
+#[test]
+fn with_statement_level_load_balance_one_session_reaches_every_node() {
+    let scene =
+        Scene::new("statement", |conf| conf.weights([1, 1, 1]).set("statement_level_load_balance", "on"));
+    let since = scene.marks();
+    let mut client = scene.client();
+    for _ in 0..60 {
+        client.query("SELECT n FROM t").succeeded();
+    }
+    assert_eq!(scene.nodes_that_ran("SELECT n FROM t", &since), [0, 1, 2]);
+}
+
+#[test]
+fn without_load_balance_mode_everything_goes_to_the_primary() {
+    let scene = Scene::new("off", |conf| reads_on_one(conf).set("load_balance_mode", "off"));
+    scene.expect(&[
+        ("SELECT n FROM t", PRIMARY),
+        ("SET work_mem = '5MB'", PRIMARY),
+        ("SHOW work_mem", PRIMARY),
+    ]);
+}
+
+#[test]
+fn in_raw_mode_everything_goes_to_the_first_node() {
+    let cluster = shared();
+    let database = cluster.database("raw");
+    cluster.prepare(&database, "CREATE TABLE t (n int)");
+    let conf = reads_on_one(Conf::of(cluster)).set("backend_clustering_mode", "'raw'");
+    let balancer = Balancer::start_unready(conf);
+    let scene = Scene { cluster, database, balancer };
+    scene.expect(&[("SELECT n FROM t", PRIMARY), ("INSERT INTO t VALUES (1)", PRIMARY)]);
+}
+
+#[test]
+fn the_primary_is_found_wherever_it_stands_in_the_file() {
+    let cluster = shared();
+    let database = cluster.database("order");
+    cluster.prepare(&database, "CREATE TABLE t (n int)");
+    let [primary, one, two] = &cluster.nodes[..] else { panic!("three nodes") };
+    let balancer = Balancer::start(Conf::of_nodes(&[two, one, primary]).weights([1, 0, 0]));
+    let scene = Scene { cluster, database, balancer };
+    scene.expect(&[("SELECT n FROM t", &[2]), ("INSERT INTO t VALUES (1)", PRIMARY)]);
+}
+
+#[test]
+fn settings_hold_on_both_nodes_of_a_session() {
+    let scene = Scene::new("settings", reads_on_one);
+    // A standby hears of a setting right before its next statement.
+    scene.expect(&[("SET work_mem = '5MB'", PRIMARY), ("SET LOCAL TIME ZONE 'Asia/Tokyo'", PRIMARY)]);
+    let mut client = scene.client();
+    client.query("SET work_mem = '9MB'").succeeded();
+    assert_eq!(client.ask("SELECT current_setting('work_mem') FROM t"), "9MB", "on the standby");
+    assert_eq!(client.ask("SELECT current_setting('work_mem') FROM t FOR UPDATE"), "9MB", "on the primary");
+    client.query("RESET work_mem").succeeded();
+    assert_eq!(client.ask("SELECT current_setting('work_mem') FROM t"), "4MB");
+    client.query("BEGIN; SET LOCAL work_mem = '3MB'; COMMIT").succeeded();
+    assert_eq!(client.ask("SELECT current_setting('work_mem') FROM t"), "4MB");
+}
+
+#[test]
+fn a_transaction_reads_on_the_standby_until_it_writes() {
+    Scene::new("tx", reads_on_one).expect(&[
+        ("BEGIN", BOTH),
+        ("SELECT n FROM t", STANDBY),
+        ("INSERT INTO t VALUES (5)", PRIMARY),
+        ("SELECT n + 1 FROM t", PRIMARY),
+        ("COMMIT", BOTH),
+        ("SELECT n + 2 FROM t", STANDBY),
+        ("BEGIN READ ONLY", BOTH),
+        ("SELECT n + 3 FROM t", STANDBY),
+        ("ROLLBACK", BOTH),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", PRIMARY),
+        ("SELECT n + 4 FROM t", PRIMARY),
+        ("END", PRIMARY),
+    ]);
+}
+
+/// Each row: the mode, then where the three reads go: in the transaction that wrote, outside one, in a later one.
+#[test]
+fn disable_load_balance_on_write_says_how_long_a_write_is_remembered() {
+    let cases: [(&str, [&[usize]; 3]); 4] = [
+        ("off", [STANDBY, STANDBY, STANDBY]),
+        ("transaction", [PRIMARY, STANDBY, STANDBY]),
+        ("trans_transaction", [PRIMARY, STANDBY, PRIMARY]),
+        ("always", [PRIMARY, PRIMARY, PRIMARY]),
+    ];
+    for (mode, [inside, outside, later]) in cases {
+        eprintln!("---- {mode}");
+        let set = |conf: Conf| reads_on_one(conf).set("disable_load_balance_on_write", &format!("'{mode}'"));
+        let scene = Scene::new("memory", set);
+        let statements = [
+            "BEGIN",
+            "INSERT INTO t VALUES (6)",
+            "SELECT n FROM t",
+            "COMMIT",
+            "SELECT n + 1 FROM t",
+            "BEGIN",
+            "SELECT n + 2 FROM t",
+            "COMMIT",
+        ];
+        let places = scene.places(&statements);
+        assert_eq!([&places[2], &places[4], &places[6]], [inside, outside, later], "{mode}");
+    }
+}
+
+#[test]
+fn prepared_statements_follow_the_same_rules() {
+    let scene = Scene::new("prepared", reads_on_one);
+    let since = scene.marks();
+    let mut client = scene.client();
+    client.parse("read", "SELECT n FROM t WHERE n > $1").parse("write", "INSERT INTO t VALUES ($1)").sync();
+    client.send().until_ready().succeeded();
+    let mut run = |statement: &str| {
+        client.bind("", statement, &["0"]).execute("", 0).sync();
+        client.send().until_ready().succeeded();
+    };
+    run("read");
+    assert_eq!(scene.nodes_that_ran("SELECT n FROM t WHERE n > $1", &since), STANDBY);
+    run("write");
+    assert_eq!(scene.nodes_that_ran("INSERT INTO t VALUES ($1)", &since), PRIMARY);
+
+    // Parsed for the standby, and now needed at the primary.
+    let since = scene.marks();
+    client.query("BEGIN; INSERT INTO t VALUES (1); COMMIT").succeeded();
+    client.query("BEGIN").succeeded();
+    client.query("INSERT INTO t VALUES (2)").succeeded();
+    client.bind("", "read", &["0"]).execute("", 0).sync();
+    client.send().until_ready().succeeded();
+    assert_eq!(scene.nodes_that_ran("SELECT n FROM t WHERE n > $1", &since), PRIMARY);
+    client.query("COMMIT").succeeded();
+}
+
+#[test]
+fn a_pipeline_over_several_nodes_is_answered_in_order() {
+    let scene = Scene::new("order", reads_on_one);
+    let mut client = scene.client();
+    for number in 0..50 {
+        let value = number.to_string();
+        client.parse("", "SELECT $1::text FROM t").bind("", "", &[&value]).execute("", 0);
+        client.parse("", "UPDATE t SET n = n").bind("", "", &[]).execute("", 0);
+        client.sync();
+    }
+    client.send();
+    for number in 0..50 {
+        let reply = client.until_ready().succeeded();
+        assert_eq!(reply.kinds(), "12DC12CZ");
+        assert_eq!(reply.value(), Some(number.to_string()));
+        assert_eq!(reply.tags(), ["SELECT 1", "UPDATE 1"]);
+    }
+}
+
+#[test]
+fn a_temporary_table_is_read_where_it_is() {
+    Scene::new("temp", reads_on_one).expect(&[
+        ("CREATE TEMP TABLE mine (n int)", PRIMARY),
+        ("SELECT n FROM mine", PRIMARY),
+        ("SELECT n FROM t", STANDBY),
+    ]);
+}
+
+#[test]
+fn functions_go_by_the_lists_when_there_are_any() {
+    let scene =
+        Scene::new("functions", |conf| reads_on_one(conf).set("write_function_list", "'abs,nextval'"));
+    scene.expect(&[("SELECT abs(n) FROM t", PRIMARY), ("SELECT sign(n) FROM t", STANDBY)]);
+    let scene =
+        Scene::new("functions", |conf| reads_on_one(conf).set("read_only_function_list", "'abs,s.*'"));
+    scene.expect(&[
+        ("SELECT abs(n) FROM t", STANDBY),
+        ("SELECT sign(n) FROM t", STANDBY),
+        ("SELECT floor(n) FROM t", PRIMARY),
+    ]);
+}
+
+#[test]
+fn a_standby_that_is_too_far_behind_gets_no_reads() {
+    let cluster = Cluster::private();
+    cluster.prepare("postgres", "CREATE TABLE t (n int)");
+    let conf = reads_on_one(Conf::of(&cluster)).set("delay_threshold", "100000");
+    let balancer = Balancer::start(conf);
+    let door = balancer.door("postgres");
+    let mut client = Client::connect(&door);
+    let mut reads_on = |what: &str, expected: usize| {
+        wait::until_true(what, || {
+            let port = client.ask("SELECT current_setting('port') FROM (SELECT count(*) FROM t) AS x");
+            cluster.node_of_port(&port) == expected
+        });
+    };
+    reads_on("reads to go to the standby", 1);
+    cluster.on_node(1, "postgres", "SELECT pg_wal_replay_pause()");
+    cluster.on_primary("postgres", "INSERT INTO t SELECT generate_series(1, 50000)");
+    reads_on("reads to leave the standby that is behind", 0);
+    cluster.on_node(1, "postgres", "SELECT pg_wal_replay_resume()");
+    reads_on("reads to come back", 1);
+}

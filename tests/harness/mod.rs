@@ -1,0 +1,15 @@
+//! What the cases stand on: servers, the program under test, clients, and waiting with a deadline.
+
+pub(crate) mod balancer;
+pub(crate) mod client;
+pub(crate) mod cluster;
+pub(crate) mod message;
+pub(crate) mod node_log;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod tools;
+pub(crate) mod wait;
+
+pub(crate) use balancer::Balancer;
+pub(crate) use client::Client;
+pub(crate) use cluster::{Cluster, Door, shared};

@@ -1,0 +1,10 @@
+//! All integration tests, in one binary: they start real PostgreSQL servers and the real program.
+//!
+//! `harness` starts and watches things, `cases` holds one file a topic, `differential` compares with pgpool-II.
+//! `PGBALANCER_PROGRAM=/usr/sbin/pgpool` runs the same cases against pgpool-II, `PGBALANCER_PROGRAM=direct` those that
+//! only need a server against PostgreSQL itself: both show whether a failing case or the program is wrong.
+#![forbid(unsafe_code)]
+
+mod cases;
+mod differential;
+mod harness;
