@@ -93,9 +93,9 @@ impl Session {
         self.transaction.as_ref().map(|tx| tx.lead).or(primary)
     }
 
-    /// PREPARE of a name that one node alone can say is taken.
+    /// EXECUTE of what one node alone has, or PREPARE of a name that it alone can say is taken.
     fn only_holder(&self, facts: &Facts) -> Option<NodeId> {
-        let Kind::Prepare { name, .. } = &facts.single()?.kind else { return None };
+        let (Kind::Prepare { name, .. } | Kind::Execute(name)) = &facts.single()?.kind else { return None };
         match self.statements.get(name.as_bytes())?.source {
             Source::Only(node) => Some(node),
             _ => None,

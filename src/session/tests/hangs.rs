@@ -268,3 +268,10 @@ fn to_execute_what_prepare_has_made_is_not_to_prepare_it_again() {
     rig.client(b"C\0\0\0\x07Sa\0S\0\0\0\x04");
     assert_eq!(rig.sent_to(STANDBY), ["C", "S"]);
 }
+
+#[test]
+fn what_a_string_has_prepared_is_executed_where_it_is() {
+    let mut rig = Rig::new("");
+    rig.run("PREPARE a AS SELECT 1; EXPLAIN SELECT 1", PRIMARY, "PREPARE", TxStatus::Idle);
+    rig.run("EXECUTE a", PRIMARY, "SELECT 1", TxStatus::Idle);
+}
