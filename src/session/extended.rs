@@ -273,7 +273,7 @@ impl Session {
     /// Makes `node` the one that the batch goes to; without one, where the batch is or the primary.
     fn enter(&mut self, ctx: &mut Ctx<'_>, node: Option<NodeId>) -> Result<NodeId, Option<Step>> {
         let lead = self.transaction.as_ref().map(|tx| tx.failed_on.unwrap_or(tx.lead));
-        let node = node.or(lead).or(ctx.shared.view.primary).or(ctx.shared.view.main).ok_or(None)?;
+        let node = node.or(lead).or(ctx.shared.view.writer()).ok_or(None)?;
         if self.batch == Some(node) {
             return Ok(node);
         }

@@ -145,7 +145,7 @@ impl Session {
         if !self.lose(ctx, node, &lost) {
             return;
         }
-        if queries == 0 && Some(node) == ctx.shared.view.primary.or(ctx.shared.view.main) {
+        if queries == 0 && Some(node) == ctx.shared.view.writer() {
             // What waits has nowhere else to go, and would fail the same way for ever.
             self.refuse(ctx, "08006", &format!("backend {node} did not follow the session: {}", lost.reason));
         } else {

@@ -14,7 +14,7 @@ impl Session {
             return Some(Step::Stall);
         }
         let lead = self.transaction.as_ref().map(|tx| tx.lead);
-        let node = lead.or(ctx.shared.view.primary).or(ctx.shared.view.main)?;
+        let node = lead.or(ctx.shared.view.writer())?;
         if let Some(batch) = self.batch {
             // A query cannot stand among the messages of a batch.
             self.end_batch(ctx, batch);

@@ -2,13 +2,9 @@
 //! session is in the middle of.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
-use std::time::Instant;
-
 use super::{Ctx, Session, Shared, Source};
-use crate::cluster::relcache::RelCache;
 use crate::error::NodeId;
-use crate::route::{self, Decision, Known, Question, Reason, Route, SessionView, Target};
+use crate::route::{self, Decision, Question, Reason, Route, SessionView, Target};
 use crate::sql::{Facts, Kind, Name};
 
 /// Where a statement goes.
@@ -19,23 +15,6 @@ pub(super) enum Place {
     Ask(Question),
     /// No node can serve it.
     Nowhere,
-}
-
-/// What the worker knows of the session's database.
-struct Answers<'a> {
-    cache: RefCell<&'a mut RelCache>,
-    database: &'a str,
-    now: Instant,
-}
-
-impl route::Catalog for Answers<'_> {
-    fn volatility(&self, function: &Name) -> Known {
-        self.cache.borrow_mut().get(self.database, &Question::Function(function.clone()), self.now)
-    }
-
-    fn unlogged(&self, relation: &Name) -> Known {
-        self.cache.borrow_mut().get(self.database, &Question::Relation(relation.clone()), self.now)
-    }
 }
 
 impl Session {
@@ -89,7 +68,7 @@ impl Session {
 
     /// Node for all that is not a read.
     fn lead(&self, ctx: &Ctx<'_>) -> Option<NodeId> {
-        let primary = ctx.shared.view.primary.or(ctx.shared.view.main);
+        let primary = ctx.shared.view.writer();
         self.transaction.as_ref().map(|tx| tx.lead).or(primary)
     }
 
@@ -130,7 +109,7 @@ impl Session {
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
             has_temp: &|name: &Name| self.temporary.iter().any(|temp| temp.name == name.name),
         };
-        let catalog = Answers { cache: RefCell::new(relations), database: &self.key.database, now: *now };
+        let catalog = relations.catalog(&self.key.database, *now);
         let decision = route::decide(facts, text, &view, cluster, routes, &catalog);
         if let Decision::Go(route) = &decision
             && crate::log::enabled(crate::log::Level::Debug1)

@@ -142,7 +142,7 @@ impl Session {
             self.on_first_backend_failed(ctx, node, failure);
             return;
         }
-        if Some(node) != ctx.shared.view.primary.or(ctx.shared.view.main) {
+        if Some(node) != ctx.shared.view.writer() {
             // Its reads go elsewhere.
             self.avoid.push(node);
             self.drawn = None;
