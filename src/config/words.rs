@@ -46,6 +46,10 @@ words! {
         Raw = "raw",
         SnapshotIsolation = "snapshot_isolation",
     }
+    /// `io_method`: how a worker waits for its sockets.
+    IoMethod { Auto = "auto", IoUring = "io_uring", Epoll = "epoll" }
+    /// `log_format`.
+    LogFormat { Text = "text", Json = "json" }
     /// `process_management_mode`.
     ProcessManagementMode { Static = "static", Dynamic = "dynamic" }
     /// `process_management_strategy`.
