@@ -102,7 +102,7 @@ parameters! {
         sessions_per_child: i64 = int(1, 1, 100_000), Init,
             "Clients that one worker serves at a time (ours; 1 is pgpool-II's model, thousands are fine).";
         io_method: IoMethod = words("auto", IoMethod::WORDS), Init,
-            "How workers wait for their sockets (ours): io_uring, epoll, or auto: io_uring if the kernel allows it.";
+            "How workers wait for sockets (ours); auto is io_uring where the kernel allows it, else epoll.";
         min_spare_children: i64 = int(5, 1, INT_MAX), Reload,
             "Fewest idle workers in dynamic mode.";
         max_spare_children: i64 = int(10, 1, INT_MAX), Reload,
@@ -162,7 +162,7 @@ parameters! {
         log_line_prefix: String = text("%m: %a pid %p: "), Reload,
             "Start of each line: %a application, %p pid, %P process, %t time, %m with ms, %d, %u, %l, %%.";
         log_format: LogFormat = words("text", LogFormat::WORDS), Reload,
-            "Lines as pgpool-II writes them, or one JSON object each (ours).";
+            "Lines as pgpool-II writes them, or a JSON object each (ours).";
         log_min_messages: MessageLevel = words("warning", MessageLevel::WORDS), Session,
             "Least level that reaches the log.";
         client_min_messages: MessageLevel = words("notice", MessageLevel::WORDS), Session,
