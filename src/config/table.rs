@@ -69,7 +69,7 @@ parameters! {
         listen_backlog_multiplier: i64 = int(2, 1, INT_MAX), Init,
             "Clients that may wait to be accepted, as a multiple of num_init_children.";
         serialize_accept: bool = switch(false), Init,
-            "Let only one idle worker at a time wait for clients.";
+            "Wake only one idle worker for a client; the kernel does so in any case.";
         reserved_connections: i64 = int(0, 0, INT_MAX), Init,
             "Refuse clients with an error when only this many places are left; 0 lets them wait.";
     }

@@ -12,6 +12,7 @@ mod client;
 mod ctx;
 mod extended;
 mod finish;
+mod idle;
 mod lookup;
 mod place;
 mod prepared;
@@ -134,6 +135,10 @@ pub struct Session {
     stage: Stage,
     /// Moment at which an unfinished start-up is given up.
     pub deadline: Option<Instant>,
+    /// When the client said something last, or was last seen waiting for us.
+    pub heard: Instant,
+    /// It came when all places but the reserved ones were taken, and will be told so.
+    pub is_too_many: bool,
     started: Instant,
     input: Vec<u8>,
     streaming: Streaming,
@@ -203,6 +208,8 @@ impl Session {
             peer,
             stage: Stage::First,
             deadline,
+            heard: now,
+            is_too_many: false,
             started: now,
             input: Vec::new(),
             streaming: Streaming { left: 0, to: None },

@@ -51,6 +51,11 @@ impl Session {
     }
 
     fn begin_session(&mut self, ctx: &mut Ctx<'_>, startup: Startup) {
+        if self.is_too_many {
+            crate::say!(Error, "Sorry, too many clients already");
+            self.fatal(ctx, "53300", "Sorry, too many clients already");
+            return;
+        }
         if startup.replication {
             self.fatal(ctx, "0A000", "replication connections through pgbalancer are not supported");
             return;

@@ -4,10 +4,10 @@
 //! head      started_at, generation, primary                            supervisor (generation: also the check)
 //! nodes     × nodes                 status | cell NodeState            supervisor
 //!                                   cell Probe                         replication check
-//! workers   × workers               sessions used, pools used | cell WorkerRow   that worker
+//! workers   × workers               sessions used | cell WorkerRow   that worker
 //! sessions  × workers × sessions    status, cancel pid | cell SessionRow   that worker
 //! pools     × workers × nodes × rows    cell PoolRow                   that worker
-//! counters  × workers × nodes       words                              that worker
+//! counters  × workers × nodes       pools used | words                 that worker
 //! ```
 //! Rows beyond those used, and nodes that are only room for a reload, never become memory.
 #![forbid(unsafe_code)]
@@ -38,7 +38,8 @@ pub(super) const PRIMARY: usize = 2;
 
 const HEAD: usize = 8;
 const NODE: usize = 1 + size::<NodeState>() + size::<Probe>();
-const WORKER: usize = 2 + size::<WorkerRow>();
+const WORKER: usize = 1 + size::<WorkerRow>();
+const COUNTED: usize = 1 + COUNTERS;
 const SESSION: usize = 2 + size::<SessionRow>();
 
 /// Offsets of the tables for given sizes.
@@ -64,7 +65,7 @@ impl Layout {
         let pools = table(sessions, SESSION, &[sizes.workers, sizes.sessions_per_worker])?;
         let counters =
             table(pools, size::<PoolRow>(), &[sizes.workers, sizes.pools_per_worker, sizes.nodes])?;
-        let total = table(counters, COUNTERS, &[sizes.workers, sizes.nodes])?;
+        let total = table(counters, COUNTED, &[sizes.workers, sizes.nodes])?;
         Some(Layout { sizes, workers, sessions, pools, counters, total })
     }
 
@@ -81,7 +82,7 @@ impl Layout {
     }
 
     pub(super) fn worker(&self, worker: usize) -> Option<Range<usize>> {
-        cell::<WorkerRow>(self.sessions_used(worker)? + 2)
+        cell::<WorkerRow>(self.sessions_used(worker)? + 1)
     }
 
     /// How many of a worker's sessions have ever been written; those behind read as empty.
@@ -89,9 +90,10 @@ impl Layout {
         (worker < self.sizes.workers).then(|| self.workers + worker * WORKER)
     }
 
-    /// How many of a worker's pool slots have ever been written.
-    pub(super) fn pools_used(&self, worker: usize) -> Option<usize> {
-        Some(self.sessions_used(worker)? + 1)
+    /// How many of a worker's pool slots have ever been written for a node. Not beside the slots: a reader of a
+    /// node that was never used must not make a page of its rows.
+    pub(super) fn pools_used(&self, worker: usize, node: usize) -> Option<usize> {
+        Some(self.counters(worker, node)?.start - 1)
     }
 
     pub(super) fn session_status(&self, worker: usize, slot: usize) -> Option<usize> {
@@ -118,7 +120,7 @@ impl Layout {
     pub(super) fn counters(&self, worker: usize, node: usize) -> Option<Range<usize>> {
         let Sizes { workers, nodes, .. } = self.sizes;
         (worker < workers && node < nodes).then_some(())?;
-        let start = self.counters + (worker * nodes + node) * COUNTERS;
+        let start = self.counters + (worker * nodes + node) * COUNTED + 1;
         Some(start..start + COUNTERS)
     }
 }
@@ -146,7 +148,7 @@ mod tests {
         }
         for worker in 0..sizes.workers {
             let used = layout.sessions_used(worker).unwrap();
-            mark(used..used + 2);
+            mark(used..used + 1);
             mark(layout.worker(worker).unwrap());
             for slot in 0..sizes.sessions_per_worker {
                 let status = layout.session_status(worker, slot).unwrap();
@@ -157,6 +159,8 @@ mod tests {
                 for pool in 0..sizes.pools_per_worker {
                     mark(layout.pool(worker, pool, node).unwrap());
                 }
+                let used = layout.pools_used(worker, node).unwrap();
+                mark(used..used + 1);
                 mark(layout.counters(worker, node).unwrap());
             }
         }

@@ -133,6 +133,8 @@ row! {
         pub client_connections: u64,
         /// Clients it serves now.
         pub sessions: u64,
+        /// Whether it would take one more now.
+        pub listens: bool,
     }
 }
 

@@ -137,7 +137,7 @@ impl Segment {
 
     /// A pooled connection's row.
     pub fn pool(&self, worker: usize, pool: usize, node: NodeId) -> PoolRow {
-        if pool >= self.pools_used(worker) {
+        if pool >= self.pools_used(worker, node) {
             return PoolRow::default();
         }
         self.read(self.layout.pool(worker, pool, node))
@@ -145,7 +145,7 @@ impl Segment {
 
     /// Notes a pooled connection's row. Its worker alone may.
     pub fn set_pool(&self, worker: usize, pool: usize, node: NodeId, row: &PoolRow) {
-        self.use_up_to(self.layout.pools_used(worker), pool, self.sizes.pools_per_worker);
+        self.use_up_to(self.layout.pools_used(worker, node), pool, self.sizes.pools_per_worker);
         self.write(self.layout.pool(worker, pool, node), row);
     }
 
@@ -182,9 +182,10 @@ impl Segment {
         for slot in 0..self.sessions_used(worker) {
             self.set_session(worker, slot, &SessionRow::default());
         }
-        for pool in 0..self.pools_used(worker) {
-            (0..self.sizes.nodes)
-                .for_each(|node| self.clear::<PoolRow>(self.layout.pool(worker, pool, node)));
+        for node in 0..self.sizes.nodes {
+            for pool in 0..self.pools_used(worker, node) {
+                self.clear::<PoolRow>(self.layout.pool(worker, pool, node));
+            }
         }
     }
 
@@ -227,7 +228,7 @@ impl Segment {
         seqlock::write(self.cell(place), value);
     }
 
-    /// Writes only where something is: a node that is only room for a reload must not become memory.
+    /// Writes only where something is: a place below the highest that was used need not have been.
     fn clear<T: Word + Default>(&self, place: Option<Range<usize>>) {
         if seqlock::is_written(self.cell(place.clone())) {
             self.write(place, &T::default());
@@ -240,8 +241,8 @@ impl Segment {
         usize::try_from(used).unwrap_or(usize::MAX).min(self.sizes.sessions_per_worker)
     }
 
-    fn pools_used(&self, worker: usize) -> usize {
-        let used = self.load(self.layout.pools_used(worker));
+    fn pools_used(&self, worker: usize, node: NodeId) -> usize {
+        let used = self.load(self.layout.pools_used(worker, node));
         usize::try_from(used).unwrap_or(usize::MAX).min(self.sizes.pools_per_worker)
     }
 
@@ -340,5 +341,36 @@ mod tests {
         segment.clear_worker(1);
         assert_eq!(segment.node_totals(1), Totals { select: 5, error: 1, ..Totals::default() });
         assert_eq!(segment.node_totals(0), Totals::default());
+    }
+
+    /// Bytes of the segment that are in memory.
+    fn resident(segment: &Segment) -> usize {
+        let start = format!("{:x}-", segment.words.as_ptr().addr());
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let own = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let rss = own.filter_map(|line| line.strip_prefix("Rss:")).next().unwrap();
+        rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    #[test]
+    fn places_that_nobody_used_do_not_become_memory() {
+        let segment = Segment::create(Sizes {
+            workers: 4,
+            sessions_per_worker: 2500,
+            pools_per_worker: 10_000,
+            nodes: 11,
+        })
+        .unwrap();
+        assert!(segment.bytes() > 50_000_000);
+        segment.set_session(2, 1, &SessionRow::default());
+        segment.set_pool(2, 3, 1, &PoolRow { backend_pid: 7, ..PoolRow::default() });
+        for worker in 0..4 {
+            assert_eq!(segment.pool(worker, 9_999, 1), PoolRow::default());
+            segment.clear_worker(worker);
+            segment.clear_worker(worker);
+        }
+        assert_eq!(segment.pool(2, 3, 1), PoolRow::default());
+        assert_eq!(segment.find_cancel(5, b"x"), None);
+        assert!(resident(&segment) < 100_000, "{}", resident(&segment));
     }
 }

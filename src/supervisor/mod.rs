@@ -21,4 +21,4 @@ pub use logging::settings as log_settings;
 pub use pidfile::PidFile;
 pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};
 pub use start::{Launch, start};
-pub use tree::Role;
+pub use tree::{NO_RESTART, RENEW, Role};

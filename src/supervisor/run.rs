@@ -15,7 +15,7 @@ use super::pidfile::PidFile;
 use super::request::{Answer, Incoming, Order, Received, Request, StopMode, ToSupervisor, receive, tell};
 use super::start::Launch;
 use super::stop::Stopping;
-use super::tree::{Child, NO_RESTART, State, Tree, log_ending};
+use super::tree::{Child, State, Tree, log_ending};
 use crate::config::Config;
 use crate::error::exit;
 use crate::shm::Segment;
@@ -222,7 +222,7 @@ impl Supervisor {
                 log_ending(slot.role.label, pid, ending);
             }
             (slot.role.clear)(&self.segment, slot.index);
-            slot.died(Instant::now(), self.stopping.is_none() && ending != Ending::Exited(NO_RESTART));
+            slot.died(Instant::now(), ending, self.stopping.is_none());
             if ending == Ending::Exited(i32::from(exit::FATAL)) {
                 // As in pgpool-II: a child's FATAL means that none of its kind can live.
                 self.stop(StopMode::Fast, exit::FATAL);

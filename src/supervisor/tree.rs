@@ -28,8 +28,11 @@ pub struct Role {
     pub run: fn(ChildContext) -> !,
 }
 
+/// Exit code of a child that has served its time: another takes its place at once.
+pub const RENEW: i32 = 1;
+
 /// Exit code of a child that must not be replaced.
-pub(super) const NO_RESTART: i32 = 2;
+pub const NO_RESTART: i32 = 2;
 
 /// A place for a child.
 pub(super) struct Slot {
@@ -145,11 +148,15 @@ impl Slot {
     }
 
     /// The child has died: when shall the next one start?
-    pub(super) fn died(&mut self, now: Instant, restart: bool) {
+    pub(super) fn died(&mut self, now: Instant, ending: Ending, restart: bool) {
         let State::Running(child) = &self.state else { return };
-        let lived = now.saturating_duration_since(child.since);
-        self.quick_deaths = if lived < QUICK { self.quick_deaths.saturating_add(1) } else { 0 };
-        self.state = if restart { State::Due(now + pause(self.quick_deaths)) } else { State::Empty };
+        let was_quick = now.saturating_duration_since(child.since) < QUICK && ending != Ending::Exited(RENEW);
+        self.quick_deaths = if was_quick { self.quick_deaths.saturating_add(1) } else { 0 };
+        self.state = if restart && ending != Ending::Exited(NO_RESTART) {
+            State::Due(now + pause(self.quick_deaths))
+        } else {
+            State::Empty
+        };
     }
 }
 
@@ -207,21 +214,34 @@ mod tests {
         let mut slot = slot(start);
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            slot.died(start, true);
+            slot.died(start, Ending::Killed(9), true);
             let State::Due(at) = slot.state else { panic!("not due") };
             pauses.push((at - start).as_millis());
             slot.state = State::Running(Child { pid: 1, socket: None, since: start });
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3000, 3000, 3000]);
-        slot.died(start + QUICK, true);
+        slot.died(start + QUICK, Ending::Killed(9), true);
         assert!(matches!(slot.state, State::Due(at) if at == start + QUICK));
     }
 
     #[test]
     fn one_that_must_not_come_back_leaves_the_place_empty() {
         let now = Instant::now();
+        for (ending, restart) in [(Ending::Exited(NO_RESTART), true), (Ending::Exited(0), false)] {
+            let mut slot = slot(now);
+            slot.died(now, ending, restart);
+            assert!(matches!(slot.state, State::Empty));
+        }
+    }
+
+    #[test]
+    fn one_that_has_served_its_time_is_replaced_at_once_however_often() {
+        let now = Instant::now();
         let mut slot = slot(now);
-        slot.died(now, false);
-        assert!(matches!(slot.state, State::Empty));
+        for _ in 0..9 {
+            slot.died(now, Ending::Exited(RENEW), true);
+            assert!(matches!(slot.state, State::Due(at) if at == now));
+            slot.state = State::Running(Child { pid: 1, socket: None, since: now });
+        }
     }
 }

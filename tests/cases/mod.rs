@@ -10,6 +10,7 @@ mod clients;
 mod config;
 mod copy;
 mod layers;
+mod limits;
 mod logging;
 mod pooling;
 mod process_tree;

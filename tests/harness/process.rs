@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
 
 fn server_user() -> Option<User> {
     if !Uid::effective().is_root() {
@@ -54,6 +55,16 @@ pub(crate) fn reachable(program: &Path, dir: &Path) -> PathBuf {
     let copy = dir.join(program.file_name().unwrap());
     std::fs::copy(program, &copy).unwrap();
     copy
+}
+
+/// Holds a process up, as a debugger or a swapping machine would.
+pub(crate) fn stop(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+}
+
+/// Lets it run again.
+pub(crate) fn go_on(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
 }
 
 pub(crate) fn children(pid: i32) -> Vec<i32> {

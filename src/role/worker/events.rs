@@ -93,7 +93,7 @@ impl Worker {
 
     /// Takes one client, and another if there is room.
     fn incoming(&mut self, listener: usize) {
-        while !self.free.is_empty() && !self.stopping {
+        while self.has_room() {
             match self.net.accept(listener) {
                 Ok(Some((socket, peer))) => self.welcome(socket, peer),
                 Ok(None) => return,
@@ -122,13 +122,15 @@ impl Worker {
                 let timeout = self.shared.config.authentication_timeout;
                 let deadline =
                     (timeout > 0).then(|| self.shared.now + Duration::from_secs(timeout.unsigned_abs()));
-                let session = Session::new(slot, client, peer, self.shared.now, deadline);
-                if let Some(place) = self.sessions.get_mut(slot as usize) {
-                    *place = Some(Box::new(session));
-                }
                 self.row.client_connections += 1;
                 self.row.sessions = (self.sessions.len() - self.free.len()) as u64;
                 self.shared.segment.set_worker(self.shared.worker, &self.row);
+                let mut session = Session::new(slot, client, peer, self.shared.now, deadline);
+                session.is_too_many = self.is_crowded();
+                if let Some(place) = self.sessions.get_mut(slot as usize) {
+                    *place = Some(Box::new(session));
+                }
+                self.share();
             }
             Err(e) => {
                 crate::say!(Warning, "cannot watch a client's socket: {}", e);
@@ -163,7 +165,10 @@ impl Worker {
 
     fn received(&mut self, id: ConnId, owner: Owner, bytes: &[u8]) {
         match owner {
-            Owner::Client(slot) => self.with_client(id, slot, |session, ctx| session.on_client(ctx, bytes)),
+            Owner::Client(slot) => self.with_client(id, slot, |session, ctx| {
+                session.heard = ctx.shared.now;
+                session.on_client(ctx, bytes);
+            }),
             Owner::Backend(slot) => {
                 let Some(backend) = self.backend(id, slot) else { return };
                 match (&backend.phase, backend.session) {

@@ -6,6 +6,7 @@
 
 mod cancel;
 mod events;
+mod life;
 mod setup;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Exit code of a worker that cannot work.
+const FAILED: i32 = 4;
+
 /// One worker.
 struct Worker {
     net: Epoll,
@@ -52,6 +56,10 @@ struct Worker {
     /// No new clients: a smart shutdown, or descriptors have run out until this moment.
     stopping: bool,
     full_until: Option<Instant>,
+    /// Until when new clients are left to workers that have fewer.
+    courtesy: Option<Instant>,
+    /// When the last client left.
+    last_seen: Instant,
     row: WorkerRow,
 }
 
@@ -61,7 +69,7 @@ pub fn run(context: ChildContext) -> ! {
         Ok(mut worker) => worker.run(),
         Err(e) => {
             crate::say!(Fatal, "worker cannot start: {}", e);
-            1
+            FAILED
         }
     };
     sys::process::exit_now(code)
@@ -70,12 +78,13 @@ pub fn run(context: ChildContext) -> ! {
 impl Worker {
     fn run(&mut self) -> i32 {
         loop {
-            if self.stopping && self.is_unused() {
-                return 0;
+            if let Some(code) = self.ended() {
+                self.leave();
+                return code;
             }
             if let Err(e) = self.listen().and_then(|()| self.net.wait(self.timeout())) {
                 crate::say!(Fatal, "worker cannot wait for events: {}", e);
-                return 1;
+                return FAILED;
             }
             self.look_around();
             while let Some(event) = self.net.next_event() {
@@ -110,10 +119,15 @@ impl Worker {
         self.free.len() == self.sessions.len()
     }
 
-    /// Takes clients as long as there is room. The others wait in the kernel, or for another worker.
+    /// Takes clients as long as there is room, and says so to the other workers.
     fn listen(&mut self) -> std::io::Result<()> {
-        let room = !self.free.is_empty() && !self.stopping && self.full_until.is_none();
-        self.net.listen(room && self.knows_primary())
+        self.end_courtesy();
+        let listens = self.has_room() && self.knows_primary();
+        if listens != self.row.listens {
+            self.row.listens = listens;
+            self.shared.segment.set_worker(self.shared.worker, &self.row);
+        }
+        self.net.listen(listens)
     }
 
     /// The first clients wait until the primary has been found, which takes milliseconds when it is there.
@@ -130,7 +144,8 @@ impl Worker {
             && self.pool.slots().all(|(_, b)| b.deadline.is_none())
             && !self.net.is_closing()
             && self.cancels.iter().all(Option::is_none);
-        (!quiet || self.full_until.is_some()).then_some(TICK)
+        let tick = (!quiet || self.full_until.is_some()).then_some(TICK);
+        [tick, self.next_event_of_life()].into_iter().flatten().min()
     }
 
     /// Once a turn: the time, and the state of the nodes if it has changed.
@@ -167,15 +182,19 @@ impl Worker {
             self.full_until = None;
         }
         self.pool.tick(&mut self.net, now);
+        self.expire_connections(now);
         self.net.tick(now);
         self.tick_cancels();
         for slot in 0..self.sessions.len() as u32 {
-            let late = matches!(self.sessions.get(slot as usize),
-                Some(Some(session)) if session.deadline.is_some_and(|deadline| deadline <= now));
+            let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { continue };
+            let late = session.deadline.is_some_and(|deadline| deadline <= now);
+            let idle = session.idle_for(now).filter(|idle| self.shared.is_too_idle(*idle));
             if late {
                 self.with_session(slot, |session, ctx| {
                     session.shut(ctx, "57014", "canceling authentication due to timeout");
                 });
+            } else if idle.is_some() {
+                self.with_session(slot, |session, ctx| session.end_idle(ctx));
             }
         }
     }
@@ -201,6 +220,7 @@ impl Worker {
         self.free.push(slot);
         self.tickets.retain(|(_, client)| *client != slot);
         self.row.sessions = (self.sessions.len() - self.free.len()) as u64;
+        self.last_seen = Instant::now();
         self.shared.segment.set_worker(self.shared.worker, &self.row);
     }
 
@@ -224,12 +244,15 @@ impl Worker {
                 session.shut(ctx, "57P01", "terminating connection due to administrator command");
             });
         }
+        self.leave();
+        0
+    }
+
+    fn drop_backends(&mut self) {
         let slots: Vec<u32> = self.pool.slots().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.pool.drop_backend(&mut self.net, slot);
         }
-        self.net.flush();
-        0
     }
 
     fn errand(&mut self, errand: Errand) {

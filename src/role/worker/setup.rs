@@ -47,6 +47,7 @@ impl Worker {
         context.segment.set_worker(context.index, &row);
         sys::title::set("wait for connection request");
         let sessions = context.config.sessions_per_child.max(1) as usize;
+        let now = shared.now;
         Ok(Worker {
             generation: context.segment.generation(),
             net,
@@ -54,14 +55,16 @@ impl Worker {
             sessions: (0..sessions).map(|_| None).collect(),
             free: (0..sessions as u32).rev().collect(),
             pool,
-            last_tick: shared.now,
-            born: shared.now,
+            last_tick: now,
+            born: now,
             shared,
             cancels: Vec::new(),
             tickets: Vec::new(),
             last_ticket: 0,
             stopping: false,
             full_until: None,
+            courtesy: None,
+            last_seen: now,
             row,
             context,
         })
