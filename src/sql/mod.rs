@@ -7,6 +7,7 @@
 mod cache;
 mod classify;
 mod collect;
+mod fold;
 mod statement;
 #[cfg(test)]
 mod tests;
