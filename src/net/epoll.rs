@@ -11,10 +11,10 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use super::conn::Conn;
-use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Wire};
+use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Waker, Wire};
 use crate::sys;
 
 /// Size of the receive buffer: large enough that bulk data is moved in few calls, small enough for the L2 cache.
@@ -46,6 +46,8 @@ pub struct Epoll {
     listeners: Vec<Listener>,
     listening: bool,
     buffers: Vec<Box<[u8]>>,
+    /// Their descriptors must stay open.
+    wakers: Vec<Waker>,
 }
 
 impl Epoll {
@@ -67,6 +69,7 @@ impl Epoll {
             listeners,
             listening: false,
             buffers: Vec::new(),
+            wakers: Vec::new(),
         })
     }
 
@@ -103,12 +106,14 @@ impl Epoll {
         self.listeners.clear();
     }
 
-    /// Something that another thread rings to have `Watched(number)` reported.
+    /// Has `Watched(number)` reported whenever this is rung.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn waker(&self, number: usize) -> io::Result<Waker> {
-        Waker::new(self.poll.registry(), Token(FIRST_WATCHED + number))
+    pub fn watch_waker(&mut self, waker: Waker, number: usize) -> io::Result<()> {
+        self.watch(waker.as_fd().as_raw_fd(), number)?;
+        self.wakers.push(waker);
+        Ok(())
     }
 
     /// Takes one waiting client; `None` when another process was quicker.
@@ -318,7 +323,11 @@ impl Epoll {
                 } else {
                     conn.readable = false;
                 }
-                Some(Event::Received(ConnId::new(index, conn.generation), conn.owner, Chunk { data, length }))
+                Some(Event::Received(
+                    ConnId::new(index, conn.generation),
+                    conn.owner,
+                    Chunk { data, length, number: None },
+                ))
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 conn.readable = false;

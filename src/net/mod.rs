@@ -1,19 +1,23 @@
 //! Sockets as completions: bytes arrived in this buffer, a connection stands, an output queue drained.
 //!
-//! `Wire` is what a session may do with sockets; `Epoll` does it with mio. A session never sees readiness,
-//! so another backend (io_uring) fits behind the same events. Knows nothing of PostgreSQL.
+//! `Wire` is what a session may do with sockets; `Net` does it with io_uring or, where the kernel does not allow
+//! that, with epoll. A session never sees which. Knows nothing of PostgreSQL.
 #![forbid(unsafe_code)]
 
 mod conn;
+mod either;
 mod epoll;
 mod resolve;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod uring;
+mod waker;
 
-pub use epoll::Epoll;
+pub use either::{Method, Net};
 pub use resolve::{Resolved, Resolver};
 pub use socket::{Listener, Peer, Socket};
+pub use waker::Waker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,10 +62,12 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Bytes that arrived. The buffer goes back to its owner with [`Epoll::give_back`].
+/// Bytes that arrived. The buffer goes back to its owner with [`Net::give_back`].
 pub struct Chunk {
     data: Box<[u8]>,
     length: usize,
+    /// Which of the kernel's buffers it is, if it is one.
+    number: Option<u16>,
 }
 
 impl Chunk {
@@ -73,7 +79,7 @@ impl Chunk {
 
 /// What happened since the last turn.
 pub enum Event {
-    /// A client waits on this listener; call [`Epoll::accept`] until it has none.
+    /// A client waits on this listener; call [`Net::accept`] until it has none.
     Incoming(usize),
     /// An outgoing connection stands.
     Connected(ConnId, Owner),
@@ -83,7 +89,7 @@ pub enum Event {
     Drained(ConnId, Owner),
     /// The peer closed, or the connection failed; it is gone already. The text is for the log.
     Closed(ConnId, Owner, String),
-    /// A file descriptor given to [`Epoll::watch`] is readable.
+    /// A file descriptor given to [`Net::watch`] is readable.
     Watched(usize),
 }
 

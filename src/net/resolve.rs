@@ -4,13 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use mio::Waker;
-
-use super::Address;
+use super::{Address, Waker};
 
 /// How long an address is used before the name is looked up again. The name service's own time to live is not
 /// visible through getaddrinfo.
@@ -31,7 +28,7 @@ type Answer = (String, Result<Vec<IpAddr>, String>);
 
 /// The names this process has asked for.
 pub struct Resolver {
-    waker: Arc<Waker>,
+    waker: Waker,
     sender: Sender<Answer>,
     receiver: Receiver<Answer>,
     known: HashMap<String, State>,
@@ -44,7 +41,7 @@ enum State {
 
 impl Resolver {
     /// Makes a resolver that rings `waker` for every answer.
-    pub fn new(waker: Arc<Waker>) -> Self {
+    pub fn new(waker: Waker) -> Self {
         let (sender, receiver) = channel();
         Resolver { waker, sender, receiver, known: HashMap::new() }
     }
@@ -79,7 +76,7 @@ impl Resolver {
     fn ask(&mut self, host: &str) -> Resolved {
         let name = host.to_string();
         let sender = self.sender.clone();
-        let waker = Arc::clone(&self.waker);
+        let waker = self.waker.clone();
         let thread =
             std::thread::Builder::new().name("resolver".into()).stack_size(256 * 1024).spawn(move || {
                 let answer = (name.as_str(), 0u16)
@@ -88,7 +85,7 @@ impl Resolver {
                     .map_err(|e| e.to_string());
                 // The receiver or the waker is gone only when the process ends.
                 let _ = sender.send((name, answer));
-                let _ = waker.wake();
+                waker.wake();
             });
         match thread {
             Ok(_) => {

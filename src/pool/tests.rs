@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
-use crate::net::{Address, ConnId, Owner};
+use crate::net::{Address, ConnId, Owner, Waker};
 use crate::wire::backend::{self, Notice, TxStatus};
 
 #[derive(Default)]
@@ -49,7 +51,7 @@ struct Rig {
     pool: Pool,
     key: Rc<Key>,
     now: Instant,
-    poll: mio::Poll,
+    waker: Waker,
 }
 
 fn key(user: &str) -> Rc<Key> {
@@ -58,8 +60,7 @@ fn key(user: &str) -> Rc<Key> {
 
 impl Rig {
     fn new(host: &str) -> Rig {
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let waker = Waker::new().unwrap();
         let connect_timeout = Duration::from_secs(5);
         let settings = Settings {
             sites: vec![Site { node: 0, host: host.into(), port: 5001, connect_timeout }],
@@ -67,9 +68,9 @@ impl Rig {
             limit: 2,
             reset_queries: vec!["ABORT".into(), "DISCARD ALL".into()],
         };
-        let resolver = Resolver::new(Arc::new(waker));
+        let resolver = Resolver::new(waker.clone());
         let pool = Pool::new(settings, Rc::default(), resolver, Box::new(|| "nonce".into()));
-        Rig { wire: FakeWire::default(), pool, key: key("u"), now: Instant::now(), poll }
+        Rig { wire: FakeWire::default(), pool, key: key("u"), now: Instant::now(), waker }
     }
 
     fn lease(&mut self, session: u32) -> Lease {
@@ -291,8 +292,8 @@ fn a_name_is_waited_for() {
     let mut rig = Rig::new("localhost");
     let slot = rig.opening(0);
     assert!(matches!(rig.pool.peek(slot).unwrap().phase, Phase::Resolving));
-    let mut events = mio::Events::with_capacity(1);
-    rig.poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+    let mut bell = [PollFd::new(rig.waker.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut bell, PollTimeout::from(20_000u16)).unwrap(), 1);
     rig.pool.on_resolved(&mut rig.wire, rig.now);
     assert!(matches!(rig.pool.peek(slot).unwrap().phase, Phase::Connecting(_)));
     assert!(!rig.wire.connected_to.is_empty());

@@ -11,9 +11,10 @@ use super::nodes::{self, Nodes};
 use super::pidfile::{Found, PidFile};
 use super::run::Supervisor;
 use super::tree::{Role, Tree};
-use crate::config::{self, Config};
+use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
+use crate::net::Net;
 use crate::shm::{Segment, Sizes};
 use crate::sys::{clock, limits, process, signals};
 
@@ -54,6 +55,7 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     if let Err(error) = limits::raise_open_files() {
         crate::say!(Warning, "could not raise the limit of open files: {error}");
     }
+    choose_io(config.io_method)?;
     let segment =
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
     crate::say!(Log, "allocating shared memory segment of size: {}", segment.bytes());
@@ -66,6 +68,23 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     let files = files(launch, &config);
     let tree = Tree::new(roles, &config, Instant::now());
     Ok(Supervisor::new(config, launch, files, segment, listeners, pid_file, tree))
+}
+
+/// Says how workers will wait for their sockets; each makes its own ring or epoll.
+fn choose_io(wanted: IoMethod) -> Result<(), Failure> {
+    let uring = || Net::probe().map_err(|error| format!("the kernel does not allow io_uring: {error}"));
+    match wanted {
+        IoMethod::Epoll => crate::say!(Log, "io_method: epoll"),
+        IoMethod::IoUring => {
+            uring().map_err(|text| Failure { text: format!("io_method: {text}"), exit: exit::FATAL })?;
+            crate::say!(Log, "io_method: io_uring");
+        }
+        IoMethod::Auto => match uring() {
+            Ok(()) => crate::say!(Log, "io_method: io_uring"),
+            Err(text) => crate::say!(Log, "io_method: epoll, since {}", text),
+        },
+    }
+    Ok(())
 }
 
 fn load(launch: &Launch) -> Result<Config, Failure> {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod limits;
 pub mod process;
 pub mod random;
+pub mod ring;
 pub mod signals;
 pub mod socket;
 pub mod syslog;

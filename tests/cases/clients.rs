@@ -111,3 +111,18 @@ fn more_clients_than_workers_wait_their_turn() {
     let mut bench = tools::pgbench(&balancer.door(&database));
     tools::run(bench.args(["-n", "-S", "-C", "-c", "6", "-j", "6", "-t", "20"])).succeeded();
 }
+
+#[test]
+fn the_log_says_how_sockets_are_waited_for() {
+    let cluster = shared();
+    for method in ["auto", "epoll"] {
+        // Over what the run has chosen: a name set again takes the new value.
+        let balancer = Balancer::start(Conf::of(cluster).set("io_method", &format!("'{method}'")));
+        let log = balancer.log();
+        let says = |method: &str| log.contains(&format!("io_method: {method}"));
+        assert!(
+            if method == "auto" { says("io_uring") || says("epoll, since") } else { says("epoll") },
+            "{log}"
+        );
+    }
+}

@@ -231,6 +231,10 @@ impl Balancer {
             .set("wd_ipc_socket_dir", &quoted)
             .set(work, &quoted)
             .set("pid_file_name", &format!("'{dir}/pgbalancer.pid'"));
+        // scripts/test runs all cases once with each; pgpool-II knows no such thing.
+        if let (false, Ok(method)) = (old, std::env::var("PGBALANCER_IO_METHOD")) {
+            self.places = std::mem::take(&mut self.places).set("io_method", &format!("'{method}'"));
+        }
     }
 
     fn write_conf(&self) {

@@ -12,7 +12,7 @@ mod setup;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crate::net::{Epoll, Wire};
+use crate::net::{Net, Wire};
 use crate::pool::Pool;
 use crate::session::{Ctx, Errand, Session, Shared};
 use crate::shm::{SessionRow, WorkerRow};
@@ -37,7 +37,7 @@ const FAILED: i32 = 4;
 
 /// One worker.
 struct Worker {
-    net: Epoll,
+    net: Net,
     signals: Signals,
     /// What the process was born with; its configuration is the one in force.
     context: ChildContext,
@@ -66,7 +66,11 @@ struct Worker {
 /// Runs a worker until it is told to stop.
 pub fn run(context: ChildContext) -> ! {
     let code = match Worker::new(context) {
-        Ok(mut worker) => worker.run(),
+        Ok(mut worker) => {
+            let code = worker.run();
+            worker.net.finish();
+            code
+        }
         Err(e) => {
             crate::say!(Fatal, "worker cannot start: {}", e);
             FAILED

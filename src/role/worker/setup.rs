@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{RESOLVER, SIGNALS, SUPERVISOR, Worker};
@@ -14,8 +13,8 @@ use crate::auth::pool_passwd::{self, PoolPasswd};
 use crate::auth::scram;
 use crate::cluster::relcache::RelCache;
 use crate::cluster::view::{ClusterView, NodeView};
-use crate::config::Config;
-use crate::net::{Epoll, Listener, Resolver};
+use crate::config::{Config, IoMethod};
+use crate::net::{Listener, Method, Net, Resolver};
 use crate::pool::{self, Pool, Site};
 use crate::route::RouteConfig;
 use crate::session::{Random, Shared};
@@ -31,10 +30,10 @@ const FACTS: usize = 4096;
 impl Worker {
     pub(super) fn new(mut context: ChildContext) -> io::Result<Worker> {
         let signals = Signals::new()?;
-        let mut net = Epoll::new(std::mem::take(&mut context.listeners).into_iter().map(listener).collect())?;
+        let mut net = open_net(&mut context)?;
         net.watch(signals.as_raw_fd(), SIGNALS)?;
         net.watch(context.supervisor.as_raw_fd(), SUPERVISOR)?;
-        let resolver = Resolver::new(Arc::new(net.waker(RESOLVER)?));
+        let resolver = Resolver::new(net.waker(RESOLVER)?);
         let shared = shared(&context);
         let pool = Pool::new(
             pool_settings(&context.config),
@@ -110,6 +109,18 @@ fn shared(context: &ChildContext) -> Shared {
         errands: Vec::new(),
         out: Vec::new(),
     }
+}
+
+/// `auto` looks again here: a limit may bind this process that did not bind the supervisor at its start.
+fn open_net(context: &mut ChildContext) -> io::Result<Net> {
+    let listeners = std::mem::take(&mut context.listeners).into_iter().map(listener).collect();
+    let method = match context.config.io_method {
+        IoMethod::IoUring => Method::IoUring,
+        IoMethod::Epoll => Method::Epoll,
+        IoMethod::Auto if Net::probe().is_ok() => Method::IoUring,
+        IoMethod::Auto => Method::Epoll,
+    };
+    Net::new(method, listeners)
 }
 
 fn listener(listener: supervisor::Listener) -> Listener {

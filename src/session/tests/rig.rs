@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::relcache::RelCache;
 use crate::cluster::view::{ClusterView, NodeView};
 use crate::config;
 use crate::error::NodeId;
-use crate::net::{Address, ConnId, Owner, Peer, Resolver, Wire};
+use crate::net::{Address, ConnId, Owner, Peer, Resolver, Waker, Wire};
 use crate::pool::{Outcome, Phase, Pool, Settings, Site};
 use crate::route::RouteConfig;
 use crate::session::{Ctx, Errand, Lost, Random, Session, Shared};
@@ -73,7 +72,6 @@ pub(super) struct Rig {
     pub(super) pool: Pool,
     pub(super) shared: Shared,
     pub(super) session: Session,
-    _poll: mio::Poll,
 }
 
 impl Rig {
@@ -97,8 +95,6 @@ impl Rig {
             config::parse_text(&text, Path::new("test.conf"), &|_| Err(std::io::ErrorKind::NotFound.into()))
                 .expect("configuration");
         let config = loaded.config;
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let site = |node| Site {
             node,
             host: "127.0.0.1".into(),
@@ -142,10 +138,14 @@ impl Rig {
             out: Vec::new(),
             config,
         };
-        let pool =
-            Pool::new(settings, Rc::default(), Resolver::new(Arc::new(waker)), Box::new(|| "nonce".into()));
+        let pool = Pool::new(
+            settings,
+            Rc::default(),
+            Resolver::new(Waker::new().unwrap()),
+            Box::new(|| "nonce".into()),
+        );
         let session = Session::new(0, CLIENT, Peer::Local, now, None);
-        Rig { wire: FakeWire::default(), pool, shared, session, _poll: poll }
+        Rig { wire: FakeWire::default(), pool, shared, session }
     }
 
     /// Runs a step of the session, and opens what it asks for.
