@@ -1,5 +1,5 @@
 # Thin names over scripts/; each script installs what it needs (scripts/need).
-.PHONY: build demo demo-check test check clean
+.PHONY: build demo demo-check test bench check clean
 
 build:
 	scripts/build
@@ -7,7 +7,10 @@ build:
 demo:
 	scripts/demo
 
-demo-check:
+demo-bench:
+	scripts/bench
+
+check:
 	scripts/demo --check
 
 test:
