@@ -100,6 +100,7 @@ fn load(path: &Path) -> Result<Config, ()> {
         Ok(loaded) => {
             // Who types a command reads the answer here, also if the server logs elsewhere.
             crate::log::configure(Settings {
+                json: false,
                 stderr: true,
                 syslog: None,
                 ..log_settings(&loaded.config, false)

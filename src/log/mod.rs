@@ -1,9 +1,10 @@
-//! The log: severity filter, line prefix, stderr and syslog.
+//! The log: severity filter, line prefix or JSON, stderr and syslog.
 //!
 //! Process-wide settings, replaced as a whole at a reload. A record (text, DETAIL, HINT) leaves in one
 //! write, so lines of many processes do not mix. A log that cannot be written never stops the writer.
 #![forbid(unsafe_code)]
 
+mod json;
 mod level;
 mod prefix;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub min_level: Level,
     /// `log_line_prefix`.
     pub prefix: String,
+    /// Standard error gets JSON objects; syslog has its own form.
+    pub json: bool,
     /// Write to standard error.
     pub stderr: bool,
     /// Write to syslog under this name and facility.
@@ -47,6 +50,7 @@ impl Default for Settings {
         Settings {
             min_level: Level::Warning,
             prefix: "%m: %a pid %p: ".to_owned(),
+            json: false,
             stderr: true,
             syslog: None,
         }
@@ -158,43 +162,53 @@ impl Line {
             return;
         }
         let state = STATE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (stderr, syslog) = match state.as_ref() {
-            Some(state) => (state.settings.stderr, state.settings.syslog.is_some()),
-            None => (true, false),
-        };
         let default;
-        let prefix = match state.as_ref() {
-            Some(state) => &state.prefix,
+        let (settings, prefix) = match state.as_ref() {
+            Some(state) => (&state.settings, &state.prefix),
             None => {
-                default = Prefix::parse(&Settings::default().prefix);
-                &default
+                let settings = Settings::default();
+                default = (Prefix::parse(&settings.prefix), settings);
+                (&default.1, &default.0)
             }
         };
-        let lines = self.lines(prefix);
-        if stderr {
+        if settings.stderr && settings.json {
+            write_stderr(&[self.object()]);
+        }
+        let text = settings.stderr && !settings.json || settings.syslog.is_some();
+        let lines = if text { self.lines(prefix) } else { Vec::new() };
+        if settings.stderr && !settings.json {
             write_stderr(&lines);
         }
-        if syslog {
+        if settings.syslog.is_some() {
             lines.iter().for_each(|line| syslog::write(self.level.priority(), line));
         }
     }
 
+    fn object(&self) -> String {
+        with_facts(|facts| json::render(facts, self.level.name(), &self.text, &self.more))
+    }
+
     fn lines(&self, prefix: &Prefix) -> Vec<String> {
-        let process = *PROCESS.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let client = CLIENT.with(|slot| slot.borrow().clone());
-        let now = clock::since_epoch();
         let first = (self.level.name(), self.text.as_str());
         let rest = self.more.iter().map(|(label, text)| (*label, text.as_str()));
         std::iter::once(first)
             .chain(rest)
             .map(|(label, text)| {
-                let line = LINES.fetch_add(1, Ordering::Relaxed) + 1;
-                let facts = Facts { process, client: client.as_deref(), pid: process::own_id(), line, now };
                 // Further lines of a text are set in, as PostgreSQL does, so that none looks like a record.
-                format!("{}{label}:  {}", prefix.render(&facts), text.replace('\n', "\n\t"))
+                let text = text.replace('\n', "\n\t");
+                with_facts(|facts| format!("{}{label}:  {text}", prefix.render(facts)))
             })
             .collect()
     }
+}
+
+/// What the next line can say of the moment; it counts as a line.
+fn with_facts<T>(render: impl FnOnce(&Facts<'_>) -> T) -> T {
+    let process = *PROCESS.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let client = CLIENT.with(|slot| slot.borrow().clone());
+    let line = LINES.fetch_add(1, Ordering::Relaxed) + 1;
+    let now = clock::since_epoch();
+    render(&Facts { process, client: client.as_deref(), pid: process::own_id(), line, now })
 }
 
 fn write_stderr(lines: &[String]) {

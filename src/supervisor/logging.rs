@@ -1,7 +1,7 @@
 //! From the parameters of the configuration to the settings of the log.
 #![forbid(unsafe_code)]
 
-use crate::config::{Config, MessageLevel, SyslogFacility};
+use crate::config::{Config, LogFormat, MessageLevel, SyslogFacility};
 use crate::log::{Level, Settings, Syslog};
 
 /// Settings of the log. `debug`: option `-d`, everything from DEBUG1 on whatever the file says.
@@ -14,6 +14,7 @@ pub fn settings(config: &Config, debug: bool) -> Settings {
         local_facility: facility(config.syslog_facility),
     });
     Settings {
+        json: config.log_format == LogFormat::Json,
         min_level: if debug { level.min(Level::Debug1) } else { level },
         prefix: config.log_line_prefix.clone(),
         stderr: wants("stderr") || syslog.is_none(),

@@ -88,6 +88,30 @@ fn the_prefix_says_who_and_where() {
 }
 
 #[test]
+fn the_json_log_holds_an_object_a_line() {
+    let conf = Conf::of(shared()).set("log_format", "json").set("log_connections", "on");
+    let balancer = Balancer::start(conf);
+    let mut client = Client::connect(&balancer.door("postgres"));
+    assert_eq!(client.query("SELECT 'no' FROM nowhere").error_code(), "42P01");
+    balancer.wait_log("nowhere");
+    let log = balancer.log();
+    // The first lines come before the configuration is read; the last may be half written.
+    let records: Vec<serde_json::Value> = log
+        .split_inclusive('\n')
+        .filter(|line| line.starts_with('{') && line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let text = |record: &serde_json::Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    let connected =
+        records.iter().find(|record| text(record, "message") == "new connection received").unwrap();
+    assert!(text(connected, "detail").starts_with("connecting host="), "{connected}");
+    assert_eq!(connected["severity"], "LOG");
+    let error = records.iter().find(|record| record.to_string().contains("nowhere")).unwrap();
+    assert_eq!(error["database"], "postgres", "{error}");
+    assert!(error["pid"].is_number() && error["epoch_ms"].is_number(), "{error}");
+}
+
+#[test]
 fn log_min_messages_decides_what_is_worth_a_line() {
     let loud = Balancer::start(Conf::of(shared()).set("log_min_messages", "'debug5'"));
     assert!(loud.log_contains("DEBUG"));
