@@ -178,7 +178,7 @@ unix_socket_dir =
             return self.load(self.nodes[0], [], mode, clients)
         port = free_port()
         command = make(port, clients)
-        if not all(map(shutil.which, {command[0], "pgbouncer" if target == "pgbouncer" else command[0]})):
+        if not shutil.which(target if target in ("pgbouncer", "pgpool") else self.options.program):
             return None
         with open(self.directory / f"{target}.log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
