@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::epoll::Epoll;
 use super::uring::Uring;
 use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Waker, Wire};
+use crate::sys::ring::Ring;
 
 /// How the kernel is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Method {
     IoUring,
     /// Works everywhere.
     Epoll,
+    /// io_uring where the kernel allows it.
+    Auto,
 }
 
 /// All sockets of one process.
@@ -44,7 +47,11 @@ impl Net {
     pub fn new(method: Method, listeners: Vec<Listener>) -> io::Result<Net> {
         Ok(match method {
             Method::Epoll => Net::Epoll(Box::new(Epoll::new(listeners)?)),
-            Method::IoUring => Net::Uring(Box::new(Uring::new(listeners)?)),
+            Method::IoUring => Net::Uring(Box::new(Uring::new(Ring::new()?, listeners))),
+            Method::Auto => match Ring::new() {
+                Ok(ring) => Net::Uring(Box::new(Uring::new(ring, listeners))),
+                Err(_) => Net::Epoll(Box::new(Epoll::new(listeners)?)),
+            },
         })
     }
 
@@ -53,7 +60,7 @@ impl Net {
     /// # Errors
     /// What the kernel says.
     pub fn probe() -> io::Result<()> {
-        Uring::new(Vec::new()).map(drop)
+        Ring::new().map(drop)
     }
 
     /// Reports `Watched(number)` when `fd`, which must stay open, is readable. Who is told reads it empty.
@@ -112,14 +119,10 @@ impl Net {
         either!(self, net => net.add(socket, owner))
     }
 
-    /// Number of connections in charge.
-    pub fn len(&self) -> usize {
-        either!(self, net => net.len())
-    }
-
     /// Whether no connection is in charge.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        either!(self, net => net.is_empty())
     }
 
     /// Whether a peer is still waited for to take our last words: `tick` must go on.

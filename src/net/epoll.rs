@@ -133,14 +133,10 @@ impl Epoll {
         self.insert(socket, owner, false)
     }
 
-    /// Number of connections in charge.
-    pub fn len(&self) -> usize {
-        self.conns.len() - self.free.len()
-    }
-
     /// Whether no connection is in charge.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.conns.len() == self.free.len()
     }
 
     /// Whether a peer is still waited for to take our last words: `tick` must go on.

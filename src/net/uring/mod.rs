@@ -33,8 +33,6 @@ pub struct Uring {
     conns: Vec<Option<Conn>>,
     generations: Vec<u32>,
     free: Vec<u32>,
-    /// Connections that somebody owns.
-    live: usize,
     /// Connections that have something to tell.
     ready: VecDeque<u32>,
     pending: VecDeque<Event>,
@@ -47,17 +45,13 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// Makes the ring; after the fork, since it belongs to the process that made it.
-    ///
-    /// # Errors
-    /// When the kernel does not allow it, or is too old.
-    pub(super) fn new(listeners: Vec<Listener>) -> io::Result<Self> {
-        Ok(Uring {
-            ring: Ring::new()?,
+    /// Takes charge of a ring, which belongs to the process that made it.
+    pub(super) fn new(ring: Ring, listeners: Vec<Listener>) -> Self {
+        Uring {
+            ring,
             conns: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
-            live: 0,
             ready: VecDeque::new(),
             pending: VecDeque::new(),
             dirty: Vec::new(),
@@ -65,7 +59,7 @@ impl Uring {
             listening: false,
             watched: Vec::new(),
             spare: Vec::new(),
-        })
+        }
     }
 
     pub(super) fn add(&mut self, socket: Socket, owner: Owner) -> io::Result<ConnId> {
@@ -74,8 +68,9 @@ impl Uring {
         Ok(id)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.live
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.conns.iter().flatten().all(|conn| conn.gone)
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -215,7 +210,6 @@ impl Uring {
         if let Some(place) = self.conns.get_mut(index as usize) {
             *place = Some(Conn::new(socket, owner, generation, connecting));
         }
-        self.live += 1;
         ConnId::new(index, generation)
     }
 
@@ -225,7 +219,6 @@ impl Uring {
         if std::mem::replace(&mut conn.gone, true) {
             return;
         }
-        self.live -= 1;
         if let Some(generation) = self.generations.get_mut(index as usize) {
             *generation = generation.wrapping_add(1);
         }

@@ -110,12 +110,6 @@ impl Worker {
         let segment = &self.shared.segment;
         (0..segment.sizes().workers).map(|worker| segment.worker(worker).sessions).sum::<u64>() > allowed
     }
-
-    /// Who closes its end may leave more words behind than the kernel took: they go first.
-    pub(super) fn leave(&mut self) {
-        self.drop_backends();
-        self.net.flush();
-    }
 }
 
 /// One that listens and has clearly fewer clients. One more is not enough: two workers that are even would hand

@@ -83,7 +83,7 @@ impl Worker {
     fn run(&mut self) -> i32 {
         loop {
             if let Some(code) = self.ended() {
-                self.leave();
+                self.drop_backends();
                 return code;
             }
             if let Err(e) = self.listen().and_then(|()| self.net.wait(self.timeout())) {
@@ -248,7 +248,7 @@ impl Worker {
                 session.shut(ctx, "57P01", "terminating connection due to administrator command");
             });
         }
-        self.leave();
+        self.drop_backends();
         0
     }
 

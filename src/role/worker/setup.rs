@@ -117,8 +117,7 @@ fn open_net(context: &mut ChildContext) -> io::Result<Net> {
     let method = match context.config.io_method {
         IoMethod::IoUring => Method::IoUring,
         IoMethod::Epoll => Method::Epoll,
-        IoMethod::Auto if Net::probe().is_ok() => Method::IoUring,
-        IoMethod::Auto => Method::Epoll,
+        IoMethod::Auto => Method::Auto,
     };
     Net::new(method, listeners)
 }
