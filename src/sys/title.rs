@@ -10,7 +10,7 @@ mod imp {
     use std::ffi::{CStr, c_char, c_int};
     use std::ptr;
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicPtr, Ordering};
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
     static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
     static AREA: OnceLock<Area> = OnceLock::new();
@@ -32,6 +32,8 @@ mod imp {
         start: usize,
         length: usize,
         prefix: String,
+        /// Bytes that the last title may have left other than zero.
+        dirty: AtomicUsize,
     }
 
     /// Frees the room: moves the environment away. `prefix` stands before every title, as `pgpool: `.
@@ -62,7 +64,8 @@ mod imp {
                 slot = slot.add(1);
             }
             let length = end.offset_from_unsigned(start);
-            let _ = AREA.set(Area { start: start as usize, length, prefix: prefix.to_owned() });
+            let dirty = AtomicUsize::new(length);
+            let _ = AREA.set(Area { start: start as usize, length, prefix: prefix.to_owned(), dirty });
         }
     }
 
@@ -70,11 +73,25 @@ mod imp {
     pub fn set(text: &str) {
         let Some(area) = AREA.get() else { return };
         let room = area.length.saturating_sub(1);
-        let mut bytes = area.prefix.bytes().chain(text.bytes()).filter(|byte| *byte != 0).take(room);
-        for offset in 0..area.length {
-            // SAFETY: the area was measured in `prepare` and belongs to the stack's top, which lives as
-            // long as the process; one event loop writes titles, and only the kernel reads them.
-            unsafe { ((area.start + offset) as *mut u8).write_volatile(bytes.next().unwrap_or(0)) };
+        let bytes = area.prefix.bytes().chain(text.bytes()).filter(|byte| *byte != 0).take(room);
+        let mut written = 0;
+        for byte in bytes {
+            area.put(written, byte);
+            written += 1;
+        }
+        // The area is as long as argv and the environment: only what the last title wrote is wiped.
+        for offset in written..area.dirty.swap(written, Ordering::Relaxed) {
+            area.put(offset, 0);
+        }
+    }
+
+    impl Area {
+        fn put(&self, offset: usize, byte: u8) {
+            if offset < self.length {
+                // SAFETY: the area was measured in `prepare` and belongs to the stack's top, which lives as
+                // long as the process; one event loop writes titles, and only the kernel reads them.
+                unsafe { ((self.start + offset) as *mut u8).write_volatile(byte) };
+            }
         }
     }
 }
@@ -100,9 +117,11 @@ mod tests {
         let pid = fork(|| {
             let path = std::env::var("PATH");
             prepare("pgpool: ");
+            set("a title that was longer than the next one is");
             set("wait for connection request");
             let shown = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-            let good = shown.starts_with(b"pgpool: wait for connection request\0");
+            let good = shown.starts_with(b"pgpool: wait for connection request\0")
+                && shown.iter().skip(35).all(|byte| *byte == 0);
             i32::from(!good) + 2 * i32::from(std::env::var("PATH") != path)
         })
         .unwrap();
