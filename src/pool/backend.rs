@@ -1,12 +1,12 @@
 //! One connection to a backend: what it is for, what it still owes us, what it has prepared.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::Key;
 use super::login::Login;
+use super::{Key, Names};
 use crate::error::NodeId;
 use crate::net::{Address, ConnId};
 use crate::shm::PoolRow;
@@ -93,7 +93,7 @@ pub struct Backend {
     pub expects: VecDeque<Expect>,
     pub tx: TxStatus,
     /// Name → which of the session's statements it is there.
-    pub statements: HashMap<Box<[u8]>, u64>,
+    pub statements: Names<u64>,
     /// Statements that it has and the session no longer has: closed before it is used again.
     pub stale: Vec<Box<[u8]>>,
     /// How often it was lent, and when (unix seconds) it was opened, lent and given back last.
@@ -142,7 +142,7 @@ impl Backend {
             asked: crate::auth::backend_leg::AsKind::Trust,
             expects: VecDeque::new(),
             tx: TxStatus::Idle,
-            statements: HashMap::new(),
+            statements: Names::default(),
             stale: Vec::new(),
             lends: 0,
             opened_at: 0,
@@ -164,7 +164,7 @@ impl Backend {
     pub fn put_query(&mut self, out: &mut Vec<u8>, text: &[u8], purpose: Purpose) {
         frontend::put_query(out, text);
         self.expects.push_back(Expect::Quiet(purpose));
-        self.statements.remove(&[][..]);
+        self.statements.remove(b"");
     }
 
     pub(super) fn lend(&mut self, unix_now: u64) {

@@ -6,6 +6,7 @@
 
 mod backend;
 mod login;
+mod names;
 mod open;
 mod reset;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use backend::{Backend, Expect, Phase, Purpose};
+pub use names::Names;
 
 use crate::auth::pool_passwd::PoolPasswd;
 use crate::auth::scram::SaltedKeys;

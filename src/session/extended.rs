@@ -32,7 +32,7 @@ impl Session {
                 return Step::More;
             }
         };
-        if !parse.name.is_empty() && self.in_flight > 0 && self.statements.contains_key(parse.name) {
+        if !parse.name.is_empty() && self.in_flight > 0 && self.statements.contains(parse.name) {
             // Whether the name is taken will be known when what is under way has ended.
             return Step::Stall;
         }
@@ -48,18 +48,27 @@ impl Session {
                 self.ensure_prepared(ctx, node, parse.name, &existing);
                 REFUSED
             }
-            None => self.add_statement(parse.name, &facts, parse.text, Source::Message(whole.into())),
+            None => {
+                let (text, message) = match self.statements.get(parse.name).map(Rc::as_ref) {
+                    // Clients without statements of their own send the same Parse again and again.
+                    Some(Prepared { text, source: Source::Message(known), .. }) if **known == *whole => {
+                        (Rc::clone(text), Rc::clone(known))
+                    }
+                    _ => (parse.text.into(), whole.into()),
+                };
+                self.add_statement(parse.name, &facts, text, Source::Message(message))
+            }
         };
         self.send_parse(ctx, node, parse.name, parse.text, id);
         self.pass_to(ctx, node, whole);
         Step::Done(header.length)
     }
 
-    fn add_statement(&mut self, name: &[u8], facts: &Rc<Facts>, text: &[u8], source: Source) -> u64 {
+    fn add_statement(&mut self, name: &[u8], facts: &Rc<Facts>, text: Rc<[u8]>, source: Source) -> u64 {
         let id = self.next_statement;
         self.next_statement += 1;
-        let prepared = Prepared { id, facts: Rc::clone(facts), text: text.into(), source };
-        self.statements.insert(name.into(), Rc::new(prepared));
+        let prepared = Prepared { id, facts: Rc::clone(facts), text, source };
+        self.statements.insert(name, Rc::new(prepared));
         id
     }
 
@@ -70,7 +79,7 @@ impl Session {
         let mut out = Vec::new();
         if id != REFUSED {
             super::prepared::put_close(backend, name, &mut out);
-            backend.statements.insert(name.into(), id);
+            backend.statements.insert(name, id);
         }
         backend.expects.push_back(Expect::Parse { name: name.into(), id, quiet: false });
         if !out.is_empty() {
@@ -94,7 +103,7 @@ impl Session {
             Ok((node, _)) => node,
             Err(step) => return self.or_error(ctx, step, header, rest),
         };
-        let id = self.add_statement(name, &facts, b"", Source::Only(node));
+        let id = self.add_statement(name, &facts, Rc::default(), Source::Only(node));
         self.send_parse(ctx, node, name, b"(a text of over 1 MiB)", id);
         self.send_frame(ctx, node, header, rest)
     }
@@ -113,20 +122,20 @@ impl Session {
                 return Step::More;
             }
         };
-        let (portal, statement) = (head.portal.to_vec(), head.statement.to_vec());
-        let prepared = self.statements.get(statement.as_slice()).cloned();
+        let (portal, statement) = (head.portal, head.statement);
+        let prepared = self.statements.get(statement).cloned();
         let (node, write) = match self.node_of(ctx, prepared.as_deref()) {
             Ok(found) => found,
             Err(step) => return self.or_error(ctx, step, header, rest),
         };
-        if self.may_be_skipped(ctx, node, &statement) {
+        if self.may_be_skipped(ctx, node, statement) {
             return Step::Stall;
         }
         if let Some(prepared) = &prepared {
-            self.ensure_prepared(ctx, node, &statement, prepared);
+            self.ensure_prepared(ctx, node, statement, prepared);
             self.log_extended(ctx, node, "Bind: ", &prepared.text);
         }
-        self.portals.insert(portal.into(), Portal { node, prepared, write });
+        self.portals.insert(portal, Portal { node, prepared, write });
         self.send_frame(ctx, node, header, rest)
     }
 

@@ -204,8 +204,8 @@ impl Session {
 
     /// What only a lost connection had is gone: the server says so to whoever asks for it.
     fn forget(&mut self, node: NodeId) {
-        self.portals.retain(|_, portal| portal.node != node);
-        self.statements.retain(|_, prepared| !matches!(prepared.source, Source::Only(only) if only == node));
+        self.portals.retain(|portal| portal.node != node);
+        self.statements.retain(|prepared| !matches!(prepared.source, Source::Only(only) if only == node));
         if self.streaming.to == Some(node) {
             self.streaming.to = None;
         }

@@ -26,7 +26,7 @@ mod startup;
 mod tests;
 mod transaction;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub use finish::Lost;
 use crate::error::NodeId;
 use crate::log;
 use crate::net::{ConnId, Peer};
-use crate::pool::{Key, Pool};
+use crate::pool::{Key, Names, Pool};
 use crate::sql::{Facts, Name};
 use crate::wire::startup::Startup;
 use settings::Settings;
@@ -85,7 +85,7 @@ struct Prepared {
 /// How to prepare it on one more node.
 enum Source {
     /// The whole Parse frame.
-    Message(Box<[u8]>),
+    Message(Rc<[u8]>),
     /// The PREPARE statement is the text itself.
     Sql,
     /// Too long to keep: it lives on this node alone.
@@ -157,8 +157,8 @@ pub struct Session {
     ever_wrote: bool,
     settings: Settings,
     temporary: Vec<Name>,
-    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
-    portals: HashMap<Box<[u8]>, Portal>,
+    statements: Names<Rc<Prepared>>,
+    portals: Names<Portal>,
     next_statement: u64,
     /// Node that has the messages since the last Sync.
     batch: Option<NodeId>,
@@ -224,8 +224,8 @@ impl Session {
             ever_wrote: false,
             settings: Settings::default(),
             temporary: Vec::new(),
-            statements: HashMap::new(),
-            portals: HashMap::new(),
+            statements: Names::default(),
+            portals: Names::default(),
             next_statement: 1,
             batch: None,
             ending: false,

@@ -96,16 +96,15 @@ impl Session {
                 // Who executes it does what stands inside, and prepares nothing.
                 let facts = Facts { parse: effect.facts.parse, statements: vec![(**inner).clone()] };
                 let (facts, text) = (Rc::new(facts), Rc::clone(&effect.text));
-                self.statements.insert(name.as_bytes().into(), Rc::new(Prepared { id, facts, text, source }));
+                self.statements.insert(name.as_bytes(), Rc::new(Prepared { id, facts, text, source }));
                 if let Some(backend) = self.backend(ctx, node) {
-                    backend.statements.insert(name.as_bytes().into(), id);
+                    backend.statements.insert(name.as_bytes(), id);
                 }
             }
             Kind::Deallocate(Some(name)) => self.forget_statement(ctx, node, name.as_bytes()),
             Kind::Deallocate(None) | Kind::DiscardAll => {
                 // The unnamed statement is none of those that SQL knows.
-                let names = self.statements.keys().filter(|name| !name.is_empty()).cloned();
-                for name in names.collect::<Vec<_>>() {
+                for name in self.statements.names().map(<[u8]>::to_vec).collect::<Vec<_>>() {
                     self.forget_statement(ctx, node, &name);
                 }
             }
@@ -164,7 +163,7 @@ impl Session {
                     // It may have it or not: it is closed before it is prepared there again.
                     backend.stale.push(name.clone());
                     if !quiet && let Some(at) = self.closing.iter().position(|closing| closing.id == id) {
-                        self.statements.insert(name, self.closing.swap_remove(at));
+                        self.statements.insert(&name, self.closing.swap_remove(at));
                     }
                 }
                 _ => {}
@@ -174,7 +173,7 @@ impl Session {
 
     /// A node that has the statement.
     pub(super) fn holder(&self, ctx: &Ctx<'_>, name: &[u8]) -> Option<NodeId> {
-        let has = |slot| ctx.pool.peek(slot).is_some_and(|b: &Backend| b.statements.contains_key(name));
+        let has = |slot| ctx.pool.peek(slot).is_some_and(|b: &Backend| b.statements.contains(name));
         self.links.iter().find(|link| has(link.backend)).map(|link| link.node)
     }
 }
@@ -182,7 +181,7 @@ impl Session {
 /// Closes what the session has given up.
 pub(super) fn put_closes(backend: &mut Backend, out: &mut Vec<u8>) {
     for name in std::mem::take(&mut backend.stale) {
-        if !backend.statements.contains_key(&name) {
+        if !backend.statements.contains(&name) {
             frontend::put_close(out, b'S', &name);
             backend.expects.push_back(Expect::Close { statement: Some((name, 0)), quiet: true });
         }
@@ -225,5 +224,5 @@ fn put_prepare(backend: &mut Backend, name: &[u8], prepared: &Prepared, out: &mu
         }
         Source::Only(_) => return,
     }
-    backend.statements.insert(name.into(), id);
+    backend.statements.insert(name, id);
 }

@@ -3,9 +3,9 @@
 //! One cache a worker. Two texts share facts if they are the same bytes, or differ in plain numbers only (`fold`).
 #![forbid(unsafe_code)]
 
-use std::hash::RandomState;
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use super::fold::fold;
@@ -18,7 +18,7 @@ const MAX_KEPT: usize = 64 << 10;
 
 /// Bounded by entries and by bytes; what was not used longest goes first.
 pub struct Cache {
-    // Clients choose the texts, so the hash is the keyed one that they cannot aim at.
+    // Clients choose the texts, so the hash has a random seed.
     entries: LruCache<Box<[u8]>, Rc<Facts>, RandomState>,
     capacity: usize,
     bytes: usize,
@@ -30,7 +30,7 @@ impl Cache {
     /// A cache of at most `capacity` texts.
     pub fn new(capacity: usize) -> Cache {
         // The map itself is unbounded, since a bounded one takes its memory in advance.
-        let entries = LruCache::unbounded_with_hasher(RandomState::new());
+        let entries = LruCache::unbounded_with_hasher(RandomState::default());
         Cache { entries, capacity: capacity.max(1), bytes: 0, key: Vec::new() }
     }
 

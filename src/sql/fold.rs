@@ -15,11 +15,15 @@ pub(super) fn fold(text: &[u8], key: &mut Vec<u8>) -> bool {
     }
     let mut before = b' ';
     let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        if byte.is_ascii_digit() && !joins(before) {
-            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-            let (number, behind) = rest.split_at(digits);
-            if behind.first().is_some_and(|next| joins(*next)) {
+    while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+        let (plain, special) = rest.split_at(at);
+        let Some((&byte, behind)) = special.split_first() else { break };
+        key.extend_from_slice(plain);
+        before = plain.last().copied().unwrap_or(before);
+        if byte.is_ascii_digit() {
+            let digits = special.iter().take_while(|b| b.is_ascii_digit()).count();
+            let (number, behind) = special.split_at(digits);
+            if joins(before) || behind.first().is_some_and(|next| joins(*next)) {
                 key.extend_from_slice(number);
             } else {
                 key.push(NUMBER);
@@ -29,14 +33,27 @@ pub(super) fn fold(text: &[u8], key: &mut Vec<u8>) -> bool {
         }
         let opens_comment = matches!((byte, behind.first()), (b'-', Some(b'-')) | (b'/', Some(b'*')));
         let ends = byte == b';' && !behind.iter().all(u8::is_ascii_whitespace);
-        if opens_comment || ends || matches!(byte, b'\'' | b'"' | b'$' | b'\\' | NUMBER) {
+        if opens_comment || ends || !matches!(byte, b'-' | b'/' | b';') {
             return false;
         }
         key.push(byte);
         (before, rest) = (byte, behind);
     }
+    key.extend_from_slice(rest);
     true
 }
+
+/// Bytes that stand in a key as they are, whatever is beside them.
+static PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let special = b"0123456789\0'\"$\\-/;";
+    let mut at = 0;
+    while at < special.len() {
+        plain[special[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
 
 /// A statement of which nothing but names and structure matters.
 fn begins_plainly(text: &[u8]) -> bool {
