@@ -98,6 +98,11 @@ impl Net {
         either!(self, net => net.listen(on))
     }
 
+    /// Has `Incoming` reported for every listening socket: a client may wait there.
+    pub fn look_at_listeners(&mut self) {
+        either!(self, net => net.look_at_listeners());
+    }
+
     /// Closes the listening sockets for good: a client that comes now is refused, not kept waiting.
     pub fn stop_listening(&mut self) {
         either!(self, net => net.stop_listening());

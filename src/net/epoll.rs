@@ -100,6 +100,11 @@ impl Epoll {
         Ok(())
     }
 
+    /// Has `Incoming` reported for every listening socket.
+    pub fn look_at_listeners(&mut self) {
+        self.pending.extend((0..self.listeners.len()).map(Event::Incoming));
+    }
+
     /// Closes the listening sockets for good: a client that comes now is refused, not kept waiting.
     pub fn stop_listening(&mut self) {
         self.listening = false;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Address;
 
@@ -109,6 +110,12 @@ impl Listener {
     /// Takes over a listening Unix socket, which must be non-blocking.
     pub fn unix(fd: OwnedFd) -> Self {
         Listener::Unix(UnixListener::from_std(fd.into()))
+    }
+
+    /// Whether a client waits.
+    pub(super) fn has_client(&self) -> bool {
+        let mut looked = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut looked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes one waiting client; `None` when another process was quicker.

@@ -27,6 +27,8 @@ pub enum Request {
     },
     /// A cancel request has been carried out.
     Cancelled(Ticket),
+    /// The kernel has told this worker, and no other, of a client that it has no place for.
+    ClientWaits,
     /// A node failed a session or the replication check.
     BackendFailed {
         /// Which one.
@@ -105,6 +107,8 @@ pub enum Order {
     },
     /// The cancel request that this worker passed on has been carried out.
     Cancelled(Ticket),
+    /// A client may wait at the listening sockets though the kernel does not say so.
+    LookForClients,
 }
 
 /// A client waits for the end of its cancel request: only then may it be sure that no later statement is hit.

@@ -254,6 +254,7 @@ impl Supervisor {
                 self.pass_on(worker, Order::Cancel { pid, key, ticket })
             }
             Request::Cancelled(ticket) => self.pass_on(ticket.worker, Order::Cancelled(ticket)),
+            Request::ClientWaits => self.find_place(pid),
             Request::BackendFailed { node, reason } => self.nodes().failed(node, &reason, pid),
             Request::BackendAnswers { node } => self.nodes().answers(node),
             Request::Primary { node } => self.nodes().primary(node),
@@ -265,6 +266,18 @@ impl Supervisor {
                 self.stop(mode, exit::OK);
                 Answer::Done
             }
+        }
+    }
+
+    /// Sends a worker with room to the listening sockets. Where none has any, the first that has looks by itself.
+    fn find_place(&self, asker: process::ProcessId) -> Answer {
+        let listens = |worker: &usize| {
+            let row = self.segment.worker(*worker);
+            row.listens && row.pid != asker && self.tree.server(*worker).is_some()
+        };
+        match (0..self.segment.sizes().workers).find(listens) {
+            Some(worker) => self.pass_on(worker, Order::LookForClients),
+            None => Answer::Done,
         }
     }
 

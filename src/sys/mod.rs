@@ -11,4 +11,5 @@ pub mod ring;
 pub mod signals;
 pub mod socket;
 pub mod syslog;
+pub mod ticker;
 pub mod title;

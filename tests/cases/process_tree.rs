@@ -9,6 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::balancer::Conf;
+use crate::harness::client::PROTOCOL_3_0;
+use crate::harness::cluster::Door;
 use crate::harness::process::{self, is_alive, title};
 use crate::harness::tools::{self, Ran};
 use crate::harness::{Balancer, Client, shared, wait};
@@ -259,4 +261,28 @@ fn a_port_in_use_is_a_clear_fatal_error() {
     assert_eq!(output.status.code(), Some(3));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("FATAL") && error.contains(&port.to_string()), "{error}");
+}
+
+/// The kernel wakes one worker a client. One that is told of two, and has room for one, must tell another.
+#[test]
+fn a_client_that_a_full_worker_was_told_of_is_taken_by_another() {
+    let conf =
+        Conf::of(shared()).set("num_init_children", "2").set("listen_addresses", "'127.0.0.1,127.0.0.2'");
+    let balancer = Balancer::start(conf);
+    let doors =
+        ["127.0.0.1", "127.0.0.2"].map(|host| Door { host: host.to_owned(), ..balancer.door("postgres") });
+    for first in [0, 1] {
+        wait::until_true("two idle workers", || workers(&balancer).len() == 2);
+        let pids = workers(&balancer);
+        pids.iter().for_each(|pid| process::stop(*pid));
+        let mut clients = doors.each_ref().map(Client::open);
+        for pid in [pids[first], pids[1 - first]] {
+            process::go_on(pid);
+            wait::until_true("the worker to have done what it can", || process::is_at_rest(pid));
+        }
+        for (client, door) in clients.iter_mut().zip(&doors) {
+            client.introduce(door, PROTOCOL_3_0, &[]).expect("a worker that takes the client");
+        }
+        clients.into_iter().for_each(Client::terminate);
+    }
 }

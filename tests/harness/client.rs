@@ -36,14 +36,24 @@ impl Client {
 
     pub(crate) fn start(door: &Door, version: i32, options: &[(&str, &str)]) -> Result<Client, Report> {
         let mut client = Client::open(door);
+        client.introduce(door, version, options)?;
+        Ok(client)
+    }
+
+    /// Logs in on an open connection.
+    pub(crate) fn introduce(
+        &mut self,
+        door: &Door,
+        version: i32,
+        options: &[(&str, &str)],
+    ) -> Result<(), Report> {
         let mut packet = Body::default().int32(version).text("user").text(&door.user);
         packet = packet.text("database").text(&door.database);
         for (name, value) in options {
             packet = packet.text(name).text(value);
         }
-        client.send_packet(&packet.bytes(&[0]).0);
-        client.log_in()?;
-        Ok(client)
+        self.send_packet(&packet.bytes(&[0]).0);
+        self.log_in()
     }
 
     /// A connection on which nothing was said yet.

@@ -62,6 +62,11 @@ pub(crate) fn stop(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
 }
 
+/// Whether the process sleeps: it has done what there was to do.
+pub(crate) fn is_at_rest(pid: i32) -> bool {
+    status_line(pid, "State:").is_some_and(|state| state.starts_with('S'))
+}
+
 /// Lets it run again.
 pub(crate) fn go_on(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();

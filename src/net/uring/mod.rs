@@ -87,12 +87,7 @@ impl Uring {
         }
         self.watch_again()?;
         let idle = self.ready.is_empty() && self.pending.is_empty();
-        if idle && !self.ring.enter(self.patience(timeout))? {
-            self.look_at_doors();
-        } else if !idle {
-            self.ring.enter(Some(Duration::ZERO))?;
-        }
-        Ok(())
+        self.ring.enter(if idle { timeout } else { Some(Duration::ZERO) })
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {

@@ -10,9 +10,6 @@ use super::*;
 const DOORS: u32 = 1 << 30;
 const WATCHED: u32 = 1 << 31;
 
-/// How long a process with room sleeps at most: a wake-up can go to one that has just become full.
-const GLANCE: Duration = Duration::from_secs(1);
-
 pub(super) struct Door {
     listener: Listener,
     waiting: bool,
@@ -80,15 +77,8 @@ impl Uring {
         Ok(())
     }
 
-    /// A wait in vain: perhaps a client waits all the same.
-    pub(super) fn look_at_doors(&mut self) {
-        if self.listening {
-            self.pending.extend((0..self.doors.len()).map(Event::Incoming));
-        }
-    }
-
-    pub(super) fn patience(&self, timeout: Option<Duration>) -> Option<Duration> {
-        if self.listening { Some(timeout.map_or(GLANCE, |timeout| timeout.min(GLANCE))) } else { timeout }
+    pub(in crate::net) fn look_at_listeners(&mut self) {
+        self.pending.extend((0..self.doors.len()).map(Event::Incoming));
     }
 
     pub(super) fn is_ready(&mut self, number: u32, result: io::Result<()>) -> Option<Event> {
@@ -101,8 +91,12 @@ impl Uring {
         }
         if (DOORS..WATCHED).contains(&number) {
             let at = (number - DOORS) as usize;
-            self.doors.get_mut(at)?.waiting = false;
-            return (result.is_ok() && self.listening).then_some(Event::Incoming(at));
+            let door = self.doors.get_mut(at)?;
+            door.waiting = false;
+            // Also when no client is to be taken any more: the kernel has told no other process of this one. A wait
+            // that was cancelled may have swallowed that news.
+            let tells = result.is_ok() || !self.listening && door.listener.has_client();
+            return tells.then_some(Event::Incoming(at));
         }
         self.connected(number)
     }

@@ -4,11 +4,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::{RESOLVER, SIGNALS, SUPERVISOR, Worker};
+use super::{RESOLVER, SIGNALS, SUPERVISOR, TICKER, Worker};
 use crate::net::{ConnId, Event, Owner, Peer, Socket};
 use crate::pool::{Backend, Outcome, Phase};
 use crate::session::{Ctx, Lost, Session};
-use crate::supervisor::{Incoming, Order};
+use crate::supervisor::{Incoming, Order, Request};
 use crate::wire::frontend;
 
 /// How long no client is taken after descriptors or memory have run out.
@@ -56,6 +56,7 @@ impl Worker {
             }
             Event::Watched(SUPERVISOR) => return self.supervisor_speaks(),
             Event::Watched(RESOLVER) => self.pool.on_resolved(&mut self.net, self.shared.now),
+            Event::Watched(TICKER) => self.ticker.rest(),
             Event::Watched(_) => {}
             Event::Connected(id, owner) => self.connected(id, owner),
             Event::Received(id, owner, chunk) => {
@@ -83,6 +84,7 @@ impl Worker {
                     self.cancel_here(pid, &key, ticket);
                 }
                 Some(Incoming::Order(Order::Cancelled(ticket))) => self.cancel_done(ticket),
+                Some(Incoming::Order(Order::LookForClients)) => self.net.look_at_listeners(),
                 Some(Incoming::Answer(_)) => {}
                 None => return None,
                 // Nobody is left to serve for.
@@ -91,8 +93,12 @@ impl Worker {
         }
     }
 
-    /// Takes one client, and another if there is room.
+    /// Takes one client, and another if there is room. Without room somebody else must hear of it: the kernel
+    /// wakes one worker a client.
     fn incoming(&mut self, listener: usize) {
+        if !self.has_room() {
+            return self.tell(&Request::ClientWaits);
+        }
         while self.has_room() {
             match self.net.accept(listener) {
                 Ok(Some((socket, peer))) => self.welcome(socket, peer),

@@ -19,12 +19,14 @@ use crate::shm::{SessionRow, WorkerRow};
 use crate::supervisor::{ChildContext, Request, Ticket};
 use crate::sys;
 use crate::sys::signals::{Signal, Signals};
+use crate::sys::ticker::Ticker;
 use cancel::CancelConn;
 
 /// Numbers of the descriptors that are watched besides sockets.
 const SIGNALS: usize = 0;
 const SUPERVISOR: usize = 1;
 const RESOLVER: usize = 2;
+const TICKER: usize = 3;
 
 /// How long a worker waits for the primary to be found before it serves clients without.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,6 +41,7 @@ const FAILED: i32 = 4;
 struct Worker {
     net: Net,
     signals: Signals,
+    ticker: Ticker,
     /// What the process was born with; its configuration is the one in force.
     context: ChildContext,
     sessions: Vec<Option<Box<Session>>>,
@@ -86,7 +89,8 @@ impl Worker {
                 self.drop_backends();
                 return code;
             }
-            if let Err(e) = self.listen().and_then(|()| self.net.wait(self.timeout())) {
+            let timeout = self.timeout();
+            if let Err(e) = self.listen().and_then(|()| self.net.wait(timeout)) {
                 crate::say!(Fatal, "worker cannot wait for events: {}", e);
                 return FAILED;
             }
@@ -140,7 +144,7 @@ impl Worker {
     }
 
     /// A worker without clients sleeps until something comes.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
         if !self.knows_primary() {
             return Some(PATIENCE / 20);
         }
@@ -148,7 +152,9 @@ impl Worker {
             && self.pool.slots().all(|(_, b)| b.deadline.is_none())
             && !self.net.is_closing()
             && self.cancels.iter().all(Option::is_none);
-        let tick = (!quiet || self.full_until.is_some()).then_some(TICK);
+        let ticks = !quiet || self.full_until.is_some();
+        // Where the ticker cannot be set, the wait itself is limited.
+        let tick = (self.ticker.run(ticks).is_err() && ticks).then_some(TICK);
         [tick, self.next_event_of_life()].into_iter().flatten().min()
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{RESOLVER, SIGNALS, SUPERVISOR, Worker};
+use super::{RESOLVER, SIGNALS, SUPERVISOR, TICK, TICKER, Worker};
 use crate::auth::hba::{self, Hba};
 use crate::auth::pool_passwd::{self, PoolPasswd};
 use crate::auth::scram;
@@ -23,6 +23,7 @@ use crate::sql;
 use crate::supervisor::{self, ChildContext, ListenerKind};
 use crate::sys;
 use crate::sys::signals::Signals;
+use crate::sys::ticker::Ticker;
 
 /// Statement texts whose facts are kept, and their bytes.
 const FACTS: usize = 4096;
@@ -33,6 +34,8 @@ impl Worker {
         let mut net = open_net(&mut context)?;
         net.watch(signals.as_raw_fd(), SIGNALS)?;
         net.watch(context.supervisor.as_raw_fd(), SUPERVISOR)?;
+        let ticker = Ticker::new(TICK)?;
+        net.watch(ticker.as_raw_fd(), TICKER)?;
         let resolver = Resolver::new(net.waker(RESOLVER)?);
         let shared = shared(&context);
         let pool = Pool::new(
@@ -51,6 +54,7 @@ impl Worker {
             generation: context.segment.generation(),
             net,
             signals,
+            ticker,
             sessions: (0..sessions).map(|_| None).collect(),
             free: (0..sessions as u32).rev().collect(),
             pool,

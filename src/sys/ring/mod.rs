@@ -139,8 +139,8 @@ impl Ring {
         self.push(entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(CANCEL | token(kind, number)))
     }
 
-    /// Hands the requests over and waits for a completion, at most `timeout`; whether one came, as far as is known.
-    pub fn enter(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    /// Hands the requests over and waits for a completion, at most `timeout`.
+    pub fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.buffers.replace_lost();
         let result = match timeout {
             None => self.uring.submit_and_wait(1),
@@ -150,8 +150,7 @@ impl Ring {
             }
         };
         match result.map_err(|e| (e.raw_os_error(), e)) {
-            Err((Some(libc::ETIME), _)) => Ok(false),
-            Ok(_) | Err((Some(libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(true),
+            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
             Err((_, e)) => Err(e),
         }
     }
