@@ -1,16 +1,18 @@
 //! The log: severity filter, line prefix or JSON, stderr and syslog.
 //!
 //! Process-wide settings, replaced as a whole at a reload. A record (text, DETAIL, HINT) leaves in one
-//! write, so lines of many processes do not mix. A log that cannot be written never stops the writer.
+//! write, or in chunks that the log collector puts together (`frame`), so lines of many processes do not mix. A log
+//! that cannot be written never stops the writer.
 #![forbid(unsafe_code)]
 
+mod frame;
 mod json;
 mod level;
 mod prefix;
+mod sink;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::Write;
 use std::rc::Rc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,7 +20,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sys::{clock, process, syslog};
 use prefix::{Facts, Prefix};
 
+pub use frame::Assembler;
 pub use level::Level;
+pub use sink::{Pipe, back_to_stderr, collect, keep, leave_stderr, take_kept};
 
 /// Where the log goes and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,8 +218,7 @@ fn with_facts<T>(render: impl FnOnce(&Facts<'_>) -> T) -> T {
 fn write_stderr(lines: &[String]) {
     let mut record = lines.join("\n");
     record.push('\n');
-    // A full disk or a closed terminal must not stop the program; there is nobody left to tell.
-    let _ = std::io::stderr().write_all(record.as_bytes());
+    sink::write(record.as_bytes());
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use super::logging;
 use super::request::ToSupervisor;
@@ -26,7 +27,17 @@ pub struct ChildContext {
     pub supervisor: ToSupervisor,
     /// Other files of the configuration.
     pub files: Files,
+    /// For the log collector: what it reads.
+    pub log_source: Option<LogSource>,
     pub(super) debug: bool,
+}
+
+/// What the log collector reads.
+pub struct LogSource {
+    /// The reading end of the pipe.
+    pub pipe: OwnedFd,
+    /// Records that found it full.
+    pub lost: &'static AtomicU64,
 }
 
 /// Files beside the configuration.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod collector;
 mod listen;
 mod logging;
 mod nodes;
@@ -16,7 +17,7 @@ mod start;
 mod stop;
 mod tree;
 
-pub use child::{ChildContext, Files, Listener, ListenerKind};
+pub use child::{ChildContext, Files, Listener, ListenerKind, LogSource};
 pub use logging::settings as log_settings;
 pub use pidfile::PidFile;
 pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};

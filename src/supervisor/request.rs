@@ -48,6 +48,8 @@ pub enum Request {
     },
     /// Read the configuration again, everybody.
     Reload,
+    /// Begin a new log file.
+    RotateLog,
     /// Stop the whole program.
     Stop(StopMode),
 }
@@ -222,6 +224,7 @@ mod tests {
             Request::Primary { node: None },
             Request::Primary { node: Some(0) },
             Request::Reload,
+            Request::RotateLog,
             Request::Stop(StopMode::Fast),
         ];
         for request in &requests {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{ChildContext, Files, Listener};
+use super::collector::Collector;
 use super::listen;
 use super::nodes::Nodes;
 use super::pidfile::PidFile;
@@ -39,8 +40,10 @@ pub(super) struct Supervisor {
     pub(super) pid_file: PidFile,
     pub(super) tree: Tree,
     pub(super) stopping: Option<Stopping>,
+    /// With `logging_collector = on`.
+    pub(super) collector: Option<Collector>,
     /// Made by `run`; a child drops its copy.
-    signals: Option<Signals>,
+    pub(super) signals: Option<Signals>,
     /// Until when the start message may wait; `None` once it is out.
     starting: Option<Instant>,
 }
@@ -65,6 +68,7 @@ impl Supervisor {
             pid_file,
             tree,
             stopping: None,
+            collector: None,
             signals: None,
             starting: Some(Instant::now() + KNOW_NODES),
         }
@@ -87,6 +91,7 @@ impl Supervisor {
                 self.clean_up();
                 let product = if crate::identity::is_pool() { "Pgpool-II" } else { "pgbalancer" };
                 crate::say!(Log, "{product} system is shutdown");
+                self.end_logger();
                 return code;
             }
             for place in self.wait() {
@@ -103,6 +108,8 @@ impl Supervisor {
             Signal::Child => self.reap(),
             Signal::Hangup => self.reload(),
             Signal::Terminate | Signal::Interrupt | Signal::Quit => self.stop_by(signal),
+            // pgpool-II's children send it for what ours have a socket.
+            Signal::User1 => {}
         }
     }
 
@@ -155,7 +162,7 @@ impl Supervisor {
         Nodes { segment: &self.segment, config: &self.config, now: clock::unix_seconds() }
     }
 
-    fn fork_due(&mut self) {
+    pub(super) fn fork_due(&mut self) {
         for place in self.tree.due(Instant::now()) {
             if let Err(error) = self.fork(place) {
                 crate::say!(Warning, "could not fork: {error}");
@@ -195,7 +202,10 @@ impl Supervisor {
         }
         crate::log::set_process(role.process);
         title::set(role.title);
-        match process::die_with(parent).and_then(|alive| signals::die_of_faults().map(|()| alive)) {
+        let log_source = self.log_source(role);
+        // The collector writes what is in the pipe when the supervisor is dead, and ends then.
+        let bound = if role.is_logger { Ok(true) } else { process::die_with(parent) };
+        match bound.and_then(|alive| signals::die_of_faults().map(|()| alive)) {
             Ok(true) => {}
             Ok(false) => return 0,
             Err(error) => crate::say!(Warning, "could not set up the process: {error}"),
@@ -208,11 +218,12 @@ impl Supervisor {
             listeners: std::mem::take(&mut self.listeners),
             supervisor: ToSupervisor::new(theirs),
             files: self.files.clone(),
+            log_source,
             debug: self.debug,
         })
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Some(Reaped { pid, ending }) = process::reap() {
             let Some(place) = self.tree.find(pid) else { continue };
             // What it asked for before it died still counts.
@@ -222,7 +233,7 @@ impl Supervisor {
                 log_ending(slot.role.label, pid, ending);
             }
             (slot.role.clear)(&self.segment, slot.index);
-            slot.died(Instant::now(), ending, self.stopping.is_none());
+            slot.died(Instant::now(), ending, self.stopping.is_none() || slot.role.is_logger);
             if ending == Ending::Exited(i32::from(exit::FATAL)) {
                 // As in pgpool-II: a child's FATAL means that none of its kind can live.
                 self.stop(StopMode::Fast, exit::FATAL);
@@ -262,6 +273,7 @@ impl Supervisor {
                 self.reload();
                 Answer::Done
             }
+            Request::RotateLog => self.rotate_log(),
             Request::Stop(mode) => {
                 self.stop(mode, exit::OK);
                 Answer::Done

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::child::Files;
+use super::collector::Collector;
 use super::listen;
 use super::logging;
 use super::nodes::{self, Nodes};
@@ -52,6 +53,8 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     let pid_file = PidFile::new(&config.pid_file_name, &launch.config_path);
     claim(&pid_file)?;
     log_panics();
+    let mut collector =
+        Collector::open(&config).map_err(|error| fatal("could not make the pipe of the log", error))?;
     if let Err(error) = limits::raise_open_files() {
         crate::say!(Warning, "could not raise the limit of open files: {error}");
     }
@@ -63,11 +66,16 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     let listeners =
         listen::open(&config).map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
     detach(launch, &pid_file).inspect_err(|_| listen::remove_files(&listeners))?;
+    if let Some(collector) = &mut collector {
+        collector.redirect(&config).map_err(|error| fatal("could not redirect the log", error))?;
+    }
     // Before the first fork, so that no signal to a new child is lost.
     signals::block().map_err(|error| fatal("could not block signals", error))?;
     let files = files(launch, &config);
     let tree = Tree::new(roles, &config, Instant::now());
-    Ok(Supervisor::new(config, launch, files, segment, listeners, pid_file, tree))
+    let mut supervisor = Supervisor::new(config, launch, files, segment, listeners, pid_file, tree);
+    supervisor.collector = collector;
+    Ok(supervisor)
 }
 
 /// Says how workers will wait for their sockets; each makes its own ring or epoll.

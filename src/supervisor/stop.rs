@@ -46,14 +46,14 @@ impl Supervisor {
         // New clients are refused from here on, by the kernel once the workers close theirs.
         listen::remove_files(&self.listeners);
         self.listeners.clear();
-        self.tree.stop_forking();
+        self.tree.stop_forking(true);
         let kill_at = (mode != StopMode::Smart).then(|| Instant::now() + PATIENCE);
         if mode == StopMode::Smart {
             // The others serve those sessions until the last is over.
             self.tree.signal(signal, |role| role.serves_clients);
         } else {
             crate::say!(Log, "terminating all child processes");
-            self.tree.signal(signal, |_| true);
+            self.tree.signal(signal, |role| !role.is_logger);
         }
         self.stopping = Some(Stopping { mode, kill_at, exit });
     }
@@ -62,17 +62,17 @@ impl Supervisor {
     pub(super) fn stopped(&mut self) -> Option<u8> {
         let now = Instant::now();
         let stopping = self.stopping.as_mut()?;
-        if !self.tree.any_running(|_| true) {
+        if !self.tree.any_running(|role| !role.is_logger) {
             return Some(stopping.exit);
         }
         match stopping.kill_at {
             None if !self.tree.any_running(|role| role.serves_clients) => {
                 crate::say!(Log, "terminating all child processes");
-                self.tree.signal(Number::SIGTERM, |_| true);
+                self.tree.signal(Number::SIGTERM, |role| !role.is_logger);
                 stopping.kill_at = Some(now + PATIENCE);
             }
             Some(at) if at <= now => {
-                self.tree.signal(Number::SIGKILL, |_| true);
+                self.tree.signal(Number::SIGKILL, |role| !role.is_logger);
                 stopping.kill_at = Some(now + PATIENCE);
             }
             _ => {}

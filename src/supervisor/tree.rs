@@ -22,6 +22,8 @@ pub struct Role {
     pub count: fn(&Config) -> usize,
     /// Whether it gets the listening sockets; a smart stop waits for these to end.
     pub serves_clients: bool,
+    /// Whether it writes the log: it ends after all others, and not by a signal.
+    pub is_logger: bool,
     /// Clears what a dead one (by its index) left in the segment.
     pub clear: fn(&Segment, usize),
     /// Its life, after the fork.
@@ -124,11 +126,21 @@ impl Tree {
         }
     }
 
-    /// No child is forked any more.
-    pub(super) fn stop_forking(&mut self) {
+    /// No child is forked any more; `but_logger`: except the one that writes the log.
+    pub(super) fn stop_forking(&mut self, but_logger: bool) {
+        for slot in &mut self.slots {
+            if matches!(slot.state, State::Due(_)) && !(but_logger && slot.role.is_logger) {
+                slot.state = State::Empty;
+            }
+        }
+    }
+
+    /// Who is due some time is due now.
+    pub(super) fn hurry(&mut self) {
+        let now = Instant::now();
         for slot in &mut self.slots {
             if matches!(slot.state, State::Due(_)) {
-                slot.state = State::Empty;
+                slot.state = State::Due(now);
             }
         }
     }
@@ -198,6 +210,7 @@ mod tests {
         title: "",
         count: |_| 3,
         serves_clients: true,
+        is_logger: false,
         clear: |_, _| {},
         run: |_| crate::sys::process::exit_now(0),
     };

@@ -1,5 +1,6 @@
 //! Wall-clock time, and how it reads in the local zone.
 
+use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,23 @@ pub fn local_text(unix_seconds: u64) -> String {
     )
 }
 
+/// Local time through strftime(3), for names of files. Empty if the pattern gives nothing or more than a path can hold.
+pub fn local_format(pattern: &str, unix_seconds: u64) -> String {
+    let Ok(pattern) = CString::new(pattern) else { return String::new() };
+    let tm = local(unix_seconds);
+    let mut buffer = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer and its length belong together, the pattern is NUL-terminated, and `tm` was filled by
+    // localtime_r, so its zone pointer is null or points to a static text.
+    let length =
+        unsafe { libc::strftime(buffer.as_mut_ptr().cast(), buffer.len(), pattern.as_ptr(), &raw const tm) };
+    String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()
+}
+
+/// Seconds that local time is ahead of UTC at that moment.
+pub fn local_offset(unix_seconds: u64) -> i64 {
+    local(unix_seconds).tm_gmtoff
+}
+
 fn local(unix_seconds: u64) -> libc::tm {
     let time = libc::time_t::try_from(unix_seconds).unwrap_or(libc::time_t::MAX);
     let mut tm = MaybeUninit::<libc::tm>::zeroed();
@@ -47,6 +65,17 @@ mod tests {
         let text = local_text(1_700_000_000);
         assert_eq!(text.len(), 19, "{text}");
         assert!(text.starts_with("2023-11-1"), "{text}");
+    }
+
+    #[test]
+    fn names_of_files_follow_local_time() {
+        let now = 1_700_000_000;
+        assert_eq!(local_format("%Y-%m-%d %H:%M:%S", now), local_text(now));
+        assert_eq!(local_format("a%%b", now), "a%b");
+        for nothing in ["", &"x".repeat(5000), "a\0b"] {
+            assert_eq!(local_format(nothing, now), "", "{nothing:.9}");
+        }
+        assert!(local_offset(now).abs() <= 14 * 3600);
     }
 
     #[test]

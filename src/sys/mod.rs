@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod pipe;
 pub mod process;
 pub mod random;
 pub mod ring;

@@ -22,15 +22,18 @@ pub enum Signal {
     Quit,
     /// HUP: reload the configuration.
     Hangup,
+    /// USR1: what the role makes of it; the logger begins a new file.
+    User1,
     /// CHLD: a child ended.
     Child,
 }
 
-const TABLE: [(Number, Signal); 5] = [
+const TABLE: [(Number, Signal); 6] = [
     (Number::SIGTERM, Signal::Terminate),
     (Number::SIGINT, Signal::Interrupt),
     (Number::SIGQUIT, Signal::Quit),
     (Number::SIGHUP, Signal::Hangup),
+    (Number::SIGUSR1, Signal::User1),
     (Number::SIGCHLD, Signal::Child),
 ];
 

@@ -242,7 +242,7 @@ impl Worker {
             }
             Signal::Interrupt | Signal::Quit => return Some(self.stop_now()),
             Signal::Hangup => self.reload(),
-            Signal::Child => {}
+            Signal::Child | Signal::User1 => {}
         }
         None
     }

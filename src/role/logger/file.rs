@@ -1,0 +1,207 @@
+//! The log file in use: opened, changed when it is due, opened anew when somebody removed it. What it does not take
+//! goes to standard error; nothing here fails or waits for long.
+#![forbid(unsafe_code)]
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Stderr, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::fallback::Fallback;
+use super::rotation::{Cause, Settings, due, truncates};
+use crate::log;
+
+/// The log file and what to do without one.
+pub(super) struct LogFile {
+    settings: Settings,
+    open: Option<Open>,
+    /// When the open file's time is over.
+    until: Option<u64>,
+    /// When opening may be tried again after it failed.
+    hold: u64,
+    fallback: Fallback<Stderr>,
+    /// What is wrong, while something is; said once.
+    trouble: Option<String>,
+    /// A write broke off inside a line.
+    torn: bool,
+}
+
+struct Open {
+    file: File,
+    path: PathBuf,
+    size: u64,
+}
+
+impl LogFile {
+    pub(super) fn new(settings: Settings, now: u64) -> LogFile {
+        let until = settings.next_rotation(now);
+        let fallback = Fallback::new(io::stderr());
+        LogFile { settings, open: None, until, hold: 0, fallback, trouble: None, torn: false }
+    }
+
+    /// When it must be called though nothing is to be written.
+    pub(super) fn next_rotation(&self) -> Option<u64> {
+        self.until
+    }
+
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Writes whole lines, after a change of files if one is due.
+    pub(super) fn write(&mut self, lines: &[u8], now: u64) {
+        let size = self.open.as_ref().map_or(0, |open| open.size);
+        if let Some(cause) = due(&self.settings, self.until, size, now) {
+            self.change(Some(cause), now);
+        }
+        if lines.is_empty() {
+            return;
+        }
+        self.find(now);
+        let written = self.append(lines);
+        if let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
+            self.fallback.write(rest, now);
+        }
+    }
+
+    /// As a signal asks: the file for now, opened anew, whatever its name is.
+    pub(super) fn rotate(&mut self, now: u64) {
+        self.change(None, now);
+    }
+
+    /// Takes changed parameters; other names mean another file at once.
+    pub(super) fn reload(&mut self, settings: Settings, now: u64) {
+        let renamed =
+            (&settings.directory, &settings.pattern) != (&self.settings.directory, &self.settings.pattern);
+        let aged = settings.age != self.settings.age;
+        self.settings = settings;
+        if aged {
+            self.until = self.settings.next_rotation(now);
+        }
+        if renamed {
+            self.change(None, now);
+        }
+    }
+
+    fn change(&mut self, cause: Option<Cause>, now: u64) {
+        // A file that age ends is named after the moment it was due, however late that is noticed.
+        let moment = self.until.filter(|_| cause == Some(Cause::Age)).unwrap_or(now);
+        if cause == Some(Cause::Age) {
+            self.until = self.settings.next_rotation(now);
+        }
+        let path = self.settings.path(moment);
+        let is_same = self.open.as_ref().is_some_and(|open| open.path == path);
+        if cause.is_some() && (is_same || now < self.hold) {
+            return;
+        }
+        let truncate = cause.is_some_and(|cause| truncates(&self.settings, cause, is_same));
+        self.open(path, truncate, now);
+    }
+
+    /// Opens the file when there is none, or when somebody removed it.
+    fn find(&mut self, now: u64) {
+        match &self.open {
+            Some(open) if open.is_removed() => self.open(open.path.clone(), false, now),
+            None if now >= self.hold => self.open(self.settings.path(now), false, now),
+            _ => {}
+        }
+    }
+
+    /// A file that cannot be opened leaves the old one in use, if there is one.
+    fn open(&mut self, path: PathBuf, truncate: bool, now: u64) {
+        match Open::new(path.clone(), &self.settings, truncate) {
+            Ok(open) => {
+                self.open = Some(open);
+                self.torn = false;
+            }
+            Err(error) => {
+                self.hold = now + 1;
+                self.fail(format!("could not open log file \"{}\": {error}", path.display()));
+            }
+        }
+    }
+
+    /// How many bytes the file took.
+    fn append(&mut self, lines: &[u8]) -> usize {
+        let Some(open) = &mut self.open else { return 0 };
+        let torn = if self.torn { open.write(b"\n") } else { Ok(()) };
+        let (written, result) = match torn.map_err(|(error, _)| (error, 0)).and_then(|()| open.write(lines)) {
+            Ok(()) => (lines.len(), Ok(())),
+            Err((error, written)) => (written, Err(error)),
+        };
+        if let Some(last) = written.checked_sub(1) {
+            self.torn = lines.get(last) != Some(&b'\n');
+        }
+        match result {
+            Ok(()) => self.recover(),
+            Err(error) => {
+                let text = format!("could not write to log file \"{}\": {error}", open.path.display());
+                self.fail(text);
+            }
+        }
+        written
+    }
+
+    fn recover(&mut self) {
+        let missed = self.fallback.recovered();
+        if missed > 0 {
+            crate::say!(Warning, "{missed} log lines were lost: they did not reach the log file");
+        }
+        self.trouble = None;
+    }
+
+    fn fail(&mut self, text: String) {
+        if self.trouble.as_ref() != Some(&text) {
+            log::Line::new(log::Level::Log, text.as_str())
+                .hint("Until it can be, the log goes to standard error, cut to a few lines a second.")
+                .emit();
+            self.trouble = Some(text);
+        }
+    }
+}
+
+impl Open {
+    fn new(path: PathBuf, settings: &Settings, truncate: bool) -> io::Result<Open> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        if !directory.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
+        let mut options = OpenOptions::new();
+        options.append(true).mode(settings.mode);
+        let file = match options.clone().create_new(true).open(&path) {
+            Ok(file) => {
+                // The umask shall not take away what log_file_mode gives.
+                file.set_permissions(Permissions::from_mode(settings.mode))?;
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.create(true).open(&path)?,
+            Err(error) => return Err(error),
+        };
+        if truncate {
+            file.set_len(0)?;
+        }
+        let meta = file.metadata()?;
+        Ok(Open { file, path, size: meta.len() })
+    }
+
+    fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+    }
+
+    /// How many bytes were written before the error comes with it.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.file.write(rest) {
+                Ok(0) => return Err((io::ErrorKind::WriteZero.into(), written)),
+                Ok(length) => {
+                    written += length;
+                    self.size += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((error, written)),
+            }
+        }
+        Ok(())
+    }
+}
