@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod layers;
 mod limits;
+mod log_collector;
 mod logging;
 mod pooling;
 mod process_tree;

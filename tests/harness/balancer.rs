@@ -211,6 +211,14 @@ impl Balancer {
         self.dir.path().join("pgbalancer.conf")
     }
 
+    /// The child whose title ends so.
+    pub(crate) fn child_titled(&self, title: &str) -> Option<i32> {
+        self.children().into_iter().find(|pid| {
+            let shown = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&shown).trim_end_matches('\0').ends_with(title)
+        })
+    }
+
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("pgbalancer.log")
     }

@@ -205,3 +205,126 @@ impl Open {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rotation::tests::settings;
+    use super::*;
+    use crate::sys::clock;
+
+    /// A minute in local time, on an hour.
+    fn hour() -> u64 {
+        let now: u64 = 1_700_000_000;
+        now - now.checked_add_signed(clock::local_offset(now)).unwrap() % 3600
+    }
+
+    fn in_dir(age: u64, size: u64) -> (tempfile::TempDir, Settings) {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { directory: dir.path().join("a/b"), ..settings(age, size) };
+        (dir, settings)
+    }
+
+    fn read(settings: &Settings, now: u64) -> String {
+        std::fs::read_to_string(settings.path(now)).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_file_for_each_minute_and_a_cycle_begins_anew() {
+        let (_dir, settings) = in_dir(60, 0);
+        let settings = Settings { pattern: "%M".into(), ..settings };
+        let start = hour();
+        std::fs::create_dir_all(&settings.directory).unwrap();
+        for minute in [0, 1] {
+            std::fs::write(settings.path(start + minute * 60), "before\n").unwrap();
+        }
+        let mut file = LogFile::new(settings.clone(), start + 5);
+        file.write(b"one\n", start + 5);
+        assert_eq!(file.next_rotation(), Some(start + 60));
+        file.write(b"", start + 60);
+        file.write(b"two\n", start + 61);
+        assert_eq!(read(&settings, start), "before\none\n", "the first file is never cut");
+        assert_eq!(read(&settings, start + 60), "two\n", "one that time opens is");
+        // Noticed late: named after the moment it was due, and the time after that one counts from now.
+        file.write(b"late\n", start + 200);
+        assert_eq!(read(&settings, start + 120), "late\n");
+        assert_eq!(file.next_rotation(), Some(start + 240));
+    }
+
+    #[test]
+    fn a_long_file_ends_but_a_name_that_stays_is_no_reason_to_cut_it() {
+        let (_dir, settings) = in_dir(0, 8);
+        let start = hour();
+        let mut file = LogFile::new(settings.clone(), start);
+        for (text, now) in [("12345678\n", 0), ("same\n", 1), ("next\n", 60)] {
+            file.write(text.as_bytes(), start + now);
+        }
+        assert_eq!(read(&settings, start), "12345678\nsame\n");
+        assert_eq!(read(&settings, start + 60), "next\n");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_with_its_directory_comes_again() {
+        let (_dir, settings) = in_dir(0, 0);
+        let start = hour();
+        let mut file = LogFile::new(settings.clone(), start);
+        file.write(b"gone\n", start);
+        std::fs::remove_dir_all(&settings.directory).unwrap();
+        file.write(b"here\n", start);
+        assert_eq!(read(&settings, start), "here\n");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&settings.directory), 0o700);
+        assert_eq!(mode(&settings.path(start)), 0o600);
+    }
+
+    #[test]
+    fn a_signal_opens_the_file_again_and_a_reload_another() {
+        let (dir, settings) = in_dir(0, 0);
+        let start = hour();
+        let mut file = LogFile::new(settings.clone(), start);
+        file.write(b"old\n", start);
+        let moved = dir.path().join("moved");
+        std::fs::rename(settings.path(start), &moved).unwrap();
+        file.write(b"still there\n", start);
+        file.rotate(start);
+        file.write(b"new\n", start);
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "old\nstill there\n");
+        assert_eq!(read(&settings, start), "new\n");
+        let other = Settings { pattern: "other".into(), mode: 0o644, age: Duration::from_secs(60), ..settings };
+        file.reload(other.clone(), start);
+        file.write(b"else\n", start);
+        assert_eq!(read(&other, start), "else\n");
+        assert_eq!(file.next_rotation(), Some(start + 60));
+    }
+
+    #[test]
+    fn what_the_file_does_not_take_is_counted_and_a_torn_line_ends() {
+        let (_dir, settings) = in_dir(0, 0);
+        let start = hour();
+        let full = Settings { directory: "/dev".into(), pattern: "full".into(), ..settings.clone() };
+        let mut file = LogFile::new(full, start);
+        file.write(b"a\nb\n", start);
+        assert!(file.is_in_trouble());
+        file.reload(settings.clone(), start);
+        file.torn = true;
+        file.write(b"c\n", start);
+        assert!(!file.is_in_trouble());
+        assert_eq!(read(&settings, start), "\nc\n");
+        assert_eq!(file.fallback.recovered(), 0, "it was said");
+    }
+
+    #[test]
+    fn one_that_cannot_be_opened_is_tried_again_a_second_later() {
+        let (dir, settings) = in_dir(0, 0);
+        let start = hour();
+        std::fs::write(dir.path().join("a"), "in the way").unwrap();
+        let mut file = LogFile::new(settings.clone(), start);
+        file.write(b"lost\n", start);
+        std::fs::remove_file(dir.path().join("a")).unwrap();
+        file.write(b"lost\n", start);
+        assert!(file.is_in_trouble());
+        file.write(b"kept\n", start + 1);
+        assert_eq!(read(&settings, start + 1), "kept\n");
+    }
+}
