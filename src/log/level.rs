@@ -1,8 +1,6 @@
 //! Severities and their order as a threshold of the server log.
 #![forbid(unsafe_code)]
 
-use crate::sys::syslog::Priority;
-
 /// Severity. The order is that of `log_min_messages`: LOG passes at `warning`, as in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -49,17 +47,6 @@ impl Level {
             Level::Log => "LOG",
             Level::Fatal => "FATAL",
             Level::Panic => "PANIC",
-        }
-    }
-
-    pub(super) fn priority(self) -> Priority {
-        match self {
-            Level::Log | Level::Info => Priority::Info,
-            Level::Notice | Level::Warning => Priority::Notice,
-            Level::Error => Priority::Warning,
-            Level::Fatal => Priority::Error,
-            Level::Panic => Priority::Critical,
-            _ => Priority::Debug,
         }
     }
 }

@@ -10,6 +10,7 @@ mod json;
 mod level;
 mod prefix;
 mod sink;
+mod syslog;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,12 +18,13 @@ use std::rc::Rc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::sys::{clock, process, syslog};
+use crate::sys::{clock, process};
 use prefix::{Facts, Prefix};
 
 pub use frame::Assembler;
 pub use level::Level;
 pub use sink::{Pipe, back_to_stderr, collect, keep, leave_stderr, take_kept};
+pub use syslog::Syslog;
 
 /// Where the log goes and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +39,6 @@ pub struct Settings {
     pub stderr: bool,
     /// Write to syslog under this name and facility.
     pub syslog: Option<Syslog>,
-}
-
-/// The name and the facility (N of LOCALn) that syslog files us under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syslog {
-    /// Tag of each line.
-    pub ident: String,
-    /// 0 to 7.
-    pub local_facility: u8,
 }
 
 impl Default for Settings {
@@ -93,7 +86,7 @@ pub fn configure(settings: Settings) {
     let mut state = STATE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
     let before = state.as_ref().and_then(|state| state.settings.syslog.as_ref());
     if let Some(wanted) = settings.syslog.as_ref().filter(|wanted| Some(*wanted) != before) {
-        syslog::open(&wanted.ident, syslog::local_facility(wanted.local_facility));
+        syslog::open(wanted);
     }
     MIN_LEVEL.store(settings.min_level as u8, Ordering::Relaxed);
     *state = Some(State { prefix: Prefix::parse(&settings.prefix), settings });
@@ -184,7 +177,7 @@ impl Line {
             write_stderr(&lines);
         }
         if settings.syslog.is_some() {
-            lines.iter().for_each(|line| syslog::write(self.level.priority(), line));
+            syslog::write(self.level, &lines.join("\n"));
         }
     }
 
