@@ -23,6 +23,11 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a str>,
+    /// File and line of the source, with `log_error_verbosity = verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     application: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -50,6 +55,8 @@ pub(super) fn render(
         message: text,
         detail: labelled("DETAIL"),
         hint: labelled("HINT"),
+        context: labelled("CONTEXT"),
+        location: labelled("LOCATION"),
         application: facts.client.map(|client| client.application.as_str()),
         user: facts.client.map(|client| client.user.as_str()),
         database: facts.client.map(|client| client.database.as_str()),
@@ -71,7 +78,7 @@ mod tests {
         let client = Client { user: "ann\"\n".into(), ..Client::default() };
         let now = Duration::from_millis(1_700_000_000_042);
         let facts = Facts { process: "child", client: Some(&client), pid: 42, line: 7, now };
-        let more = [("DETAIL", "line 1\nline 2".to_owned()), ("HINT", "none".to_owned())];
+        let more = [("DETAIL", "line 1\nline 2".to_owned()), ("HINT", "none".to_owned()), ("LOCATION", "a.rs:7".to_owned())];
         let line = render(&facts, "ERROR", "it's \"this\"\n\u{1}", &more);
         assert!(!line.contains('\n'), "{line}");
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -79,6 +86,7 @@ mod tests {
             ("message", "it's \"this\"\n\u{1}"),
             ("detail", "line 1\nline 2"),
             ("hint", "none"),
+            ("location", "a.rs:7"),
             ("user", "ann\"\n"),
             ("severity", "ERROR"),
             ("process", "child"),
@@ -93,7 +101,7 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let facts = Facts { process: "main", client: None, pid: 1, line: 1, now: Duration::ZERO };
         let read: serde_json::Value = serde_json::from_str(&render(&facts, "LOG", "a", &[])).unwrap();
-        for key in ["detail", "hint", "user", "database", "host", "application"] {
+        for key in ["detail", "hint", "context", "location", "user", "database", "host", "application"] {
             assert!(read.get(key).is_none(), "{key}");
         }
     }

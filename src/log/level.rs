@@ -32,6 +32,22 @@ pub enum Level {
 }
 
 impl Level {
+    /// All, in their order.
+    pub(super) const ALL: [Level; 12] = [
+        Level::Debug5,
+        Level::Debug4,
+        Level::Debug3,
+        Level::Debug2,
+        Level::Debug1,
+        Level::Info,
+        Level::Notice,
+        Level::Warning,
+        Level::Error,
+        Level::Log,
+        Level::Fatal,
+        Level::Panic,
+    ];
+
     /// As it stands in a line.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The log: severity filter, line prefix or JSON, stderr and syslog.
+//! The log: severity filter, line prefix or JSON, stderr and syslog; and what the client on whose behalf we work hears of it.
 //!
 //! Process-wide settings, replaced as a whole at a reload. A record (text, DETAIL, HINT) leaves in one
 //! write, or in chunks that the log collector puts together (`frame`), so lines of many processes do not mix. A log
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+mod heard;
 mod json;
 mod level;
 mod prefix;
@@ -14,14 +15,16 @@ mod syslog;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::sys::{clock, process};
 use prefix::{Facts, Prefix};
 
 pub use frame::Assembler;
+pub use heard::{Heard, take_heard};
 pub use level::Level;
 pub use sink::{Pipe, back_to_stderr, collect, keep, leave_stderr, take_kept};
 pub use syslog::Syslog;
@@ -31,6 +34,10 @@ pub use syslog::Syslog;
 pub struct Settings {
     /// Records below this severity are dropped.
     pub min_level: Level,
+    /// `client_min_messages`: from this severity on a client hears what is logged on its behalf.
+    pub client_min_level: Level,
+    /// How much of a record is written.
+    pub verbosity: Verbosity,
     /// `log_line_prefix`.
     pub prefix: String,
     /// Standard error gets JSON objects; syslog has its own form.
@@ -41,11 +48,24 @@ pub struct Settings {
     pub syslog: Option<Syslog>,
 }
 
+/// `log_error_verbosity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// The message alone.
+    Terse,
+    /// With DETAIL, HINT and CONTEXT.
+    Default,
+    /// With the place in the source as well.
+    Verbose,
+}
+
 impl Default for Settings {
     /// What holds until the configuration is read: pgpool-II's defaults.
     fn default() -> Settings {
         Settings {
             min_level: Level::Warning,
+            client_min_level: Level::Notice,
+            verbosity: Verbosity::Default,
             prefix: "%m: %a pid %p: ".to_owned(),
             json: false,
             stderr: true,
@@ -73,7 +93,8 @@ struct State {
 }
 
 static STATE: RwLock<Option<State>> = RwLock::new(None);
-static MIN_LEVEL: AtomicU8 = AtomicU8::new(Level::Warning as u8);
+/// A bit for each severity that somebody wants: the log, or a client.
+static WANTED: AtomicU16 = AtomicU16::new(u16::MAX << Level::Warning as u8);
 static PROCESS: RwLock<&str> = RwLock::new("main");
 static LINES: AtomicU64 = AtomicU64::new(0);
 
@@ -88,7 +109,10 @@ pub fn configure(settings: Settings) {
     if let Some(wanted) = settings.syslog.as_ref().filter(|wanted| Some(*wanted) != before) {
         syslog::open(wanted);
     }
-    MIN_LEVEL.store(settings.min_level as u8, Ordering::Relaxed);
+    let wanted = Level::ALL
+        .iter()
+        .filter(|level| **level >= settings.min_level || level.reaches_client(settings.client_min_level));
+    WANTED.store(wanted.fold(0, |bits, level| bits | 1 << *level as u8), Ordering::Relaxed);
     *state = Some(State { prefix: Prefix::parse(&settings.prefix), settings });
 }
 
@@ -103,13 +127,14 @@ pub fn set_client(client: Option<Rc<Client>>) {
     CLIENT.with(|slot| *slot.borrow_mut() = client);
 }
 
-/// Whether a record of this severity would be written.
+/// Whether anybody wants records of this severity.
 #[inline]
 pub fn enabled(level: Level) -> bool {
-    level as u8 >= MIN_LEVEL.load(Ordering::Relaxed)
+    WANTED.load(Ordering::Relaxed) & 1 << level as u8 != 0
 }
 
 /// Logs one line; use [`crate::say!`], which does not even format what is filtered out.
+#[track_caller]
 pub fn emit(level: Level, text: fmt::Arguments<'_>) {
     if enabled(level) {
         Line::new(level, text.to_string()).emit();
@@ -126,17 +151,19 @@ macro_rules! say {
     };
 }
 
-/// A record with DETAIL and HINT lines, each with a prefix of its own.
+/// A record with DETAIL, HINT and CONTEXT lines, each with a prefix of its own.
 pub struct Line {
     level: Level,
     text: String,
     more: Vec<(&'static str, String)>,
+    place: &'static Location<'static>,
 }
 
 impl Line {
     /// Starts a record.
+    #[track_caller]
     pub fn new(level: Level, text: impl Into<String>) -> Line {
-        Line { level, text: text.into(), more: Vec::new() }
+        Line { level, text: text.into(), more: Vec::new(), place: Location::caller() }
     }
 
     /// Adds a DETAIL line.
@@ -153,8 +180,15 @@ impl Line {
         self
     }
 
+    /// Adds a CONTEXT line: during what it happened.
+    #[must_use]
+    pub fn context(mut self, text: impl Into<String>) -> Line {
+        self.more.push(("CONTEXT", text.into()));
+        self
+    }
+
     /// Writes the record, if its severity passes.
-    pub fn emit(self) {
+    pub fn emit(mut self) {
         if !enabled(self.level) {
             return;
         }
@@ -168,6 +202,19 @@ impl Line {
                 (&default.1, &default.0)
             }
         };
+        if self.level.reaches_client(settings.client_min_level) {
+            heard::note(&self);
+        }
+        if self.level < settings.min_level {
+            return;
+        }
+        match settings.verbosity {
+            Verbosity::Terse => self.more.clear(),
+            Verbosity::Default => {}
+            Verbosity::Verbose => {
+                self.more.push(("LOCATION", format!("{}:{}", self.place.file(), self.place.line())));
+            }
+        }
         if settings.stderr && settings.json {
             write_stderr(&[self.object()]);
         }
@@ -217,6 +264,12 @@ fn write_stderr(lines: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_knows_its_place() {
+        let line = Line::new(Level::Log, "a");
+        assert_eq!((line.place.file(), line.place.line()), (file!(), line!() - 1));
+    }
 
     #[test]
     fn detail_and_hint_have_prefixes_of_their_own() {

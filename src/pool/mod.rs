@@ -109,6 +109,8 @@ pub struct Settings {
     pub limit: usize,
     /// Parts of `reset_query_list`.
     pub reset_queries: Vec<String>,
+    /// Reset queries are logged, too.
+    pub log_per_node_statement: bool,
 }
 
 /// Where a connection's row stands, and the slot that may still have it.

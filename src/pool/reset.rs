@@ -46,6 +46,10 @@ impl Pool {
             if query.eq_ignore_ascii_case("abort") && backend.tx == TxStatus::Idle {
                 continue;
             }
+            if self.settings.log_per_node_statement {
+                let (node, pid) = (backend.node, backend.pid);
+                crate::say!(Log, "DB node id: {} backend pid: {} statement: {}", node, pid, query);
+            }
             let mut out = Vec::new();
             frontend::put_query(&mut out, query.as_bytes());
             backend.expects.push_back(Expect::Quiet(Purpose::Reset));

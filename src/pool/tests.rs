@@ -67,6 +67,7 @@ impl Rig {
             connection_cache: true,
             limit: 2,
             reset_queries: vec!["ABORT".into(), "DISCARD ALL".into()],
+            log_per_node_statement: false,
         };
         let resolver = Resolver::new(waker.clone());
         let pool = Pool::new(settings, Rc::default(), resolver, Box::new(|| "nonce".into()));

@@ -121,6 +121,18 @@ impl Session {
     }
 
     fn message(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
+        if !ctx.shared.config.log_client_messages {
+            return self.serve(ctx, header, rest);
+        }
+        self.note_client_message(header, rest);
+        let step = self.serve(ctx, header, rest);
+        if matches!(step, Step::Done(_)) {
+            self.client_message_served();
+        }
+        step
+    }
+
+    fn serve(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
         if header.length > MAX_SHORT && matches!(header.kind, b'D' | b'E' | b'C' | b'S' | b'H' | b'X' | b'f')
         {
             self.fatal(ctx, "08P01", &format!("message of type {:?} is too long", header.kind as char));

@@ -74,7 +74,7 @@ impl Session {
 
     fn send_parse(&mut self, ctx: &mut Ctx<'_>, node: NodeId, name: &[u8], text: &[u8], id: u64) {
         self.keep_statement(text);
-        self.log_extended(ctx, node, "Parse: ", text);
+        self.log_at_node(ctx, node, "Parse: ", text);
         let Some(backend) = self.backend(ctx, node) else { return };
         let mut out = Vec::new();
         if id != REFUSED {
@@ -133,7 +133,7 @@ impl Session {
         }
         if let Some(prepared) = &prepared {
             self.ensure_prepared(ctx, node, statement, prepared);
-            self.log_extended(ctx, node, "Bind: ", &prepared.text);
+            self.log_at_node(ctx, node, "Bind: ", &prepared.text);
         }
         self.portals.insert(portal, Portal { node, prepared, write });
         self.send_frame(ctx, node, header, rest)
@@ -155,6 +155,7 @@ impl Session {
         };
         match found {
             Ok((node, _)) => {
+                self.log_at_node(ctx, node, "", b"D message");
                 self.pass_to(ctx, node, whole);
                 Step::Done(whole.len())
             }
@@ -203,6 +204,7 @@ impl Session {
             }
             backend.expects.push_back(Expect::Close { statement, quiet: false });
         }
+        self.log_at_node(ctx, node, "", b"C message");
         self.pass_to(ctx, node, whole);
         Step::Done(whole.len())
     }

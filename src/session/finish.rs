@@ -63,14 +63,15 @@ impl Session {
         if matches!(self.stage, Stage::Closed) {
             return;
         }
-        if ctx.shared.config.log_disconnections && self.startup.is_some() {
-            self.log_disconnection(ctx);
-        }
+        self.end_repetition();
         self.stage = Stage::Closed;
         for link in std::mem::take(&mut self.links) {
             // A batch without its Sync still has answers to come.
             let clean = polite && !link.opening && self.batch != Some(link.node);
             ctx.pool.give_back(ctx.wire, link.backend, clean, ctx.shared.now);
+        }
+        if ctx.shared.config.log_disconnections && self.startup.is_some() {
+            self.log_disconnection(ctx);
         }
         self.input = Vec::new();
         self.cancel.1.clear();
@@ -118,6 +119,7 @@ impl Session {
         if let Ok(Some(header)) = crate::wire::frame::header(&self.input) {
             let here = header.length.min(self.input.len());
             self.input.drain(..here);
+            self.client_message_served();
             self.streaming = super::Streaming { left: header.length - here, to: None };
         }
         if simple {

@@ -4,6 +4,7 @@
 use super::reach::Reach;
 use super::{Ctx, Session, Step};
 use crate::cluster::relcache;
+use crate::log;
 use crate::pool::Purpose;
 use crate::route::Question;
 
@@ -40,7 +41,9 @@ impl Session {
     pub(super) fn on_answer(&mut self, ctx: &mut Ctx<'_>, answer: Option<Vec<u8>>, error: Option<String>) {
         let Some(question) = self.asking.take() else { return };
         if let Some(error) = error {
-            crate::say!(Warning, "the catalog did not answer, the statement goes to the primary: {}", error);
+            let text = format!("the catalog did not answer, the statement goes to the primary: {error}");
+            let during = "while searching system catalog, When relcache is missed";
+            log::Line::new(log::Level::Warning, text).context(during).emit();
         }
         let shared = &mut *ctx.shared;
         let known = relcache::answer(&question, answer.as_deref().unwrap_or(b"1"));

@@ -14,6 +14,7 @@ mod extended;
 mod finish;
 mod idle;
 mod lookup;
+mod messages;
 mod place;
 mod prepared;
 mod reach;
@@ -197,6 +198,9 @@ pub struct Session {
     title: String,
     /// Begin of the statement that was sent last, for the log of its error.
     statement: Vec<u8>,
+    noted: messages::Noted,
+    /// What the log has for the client and cannot be said in the middle of a message.
+    unheard: Vec<log::Heard>,
 }
 
 impl Session {
@@ -247,6 +251,8 @@ impl Session {
             identity: None,
             title: String::new(),
             statement: Vec::new(),
+            noted: messages::Noted::default(),
+            unheard: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Ctx, Session, Stage};
+use crate::config::LogBackendMessages;
 use crate::error::NodeId;
 use crate::net::HIGH_WATER;
 use crate::pool::{Backend, Expect, Purpose};
@@ -136,6 +137,10 @@ impl Session {
         header: Header,
         whole: Option<&[u8]>,
     ) -> Verdict {
+        let log_messages = ctx.shared.config.log_backend_messages;
+        if log_messages != LogBackendMessages::None {
+            self.note_backend_message(log_messages, node, header.kind);
+        }
         let Some(owner) = ctx.pool.get(slot) else { return Verdict::Drop };
         let body = whole.and_then(|frame| frame.get(5..)).unwrap_or_default();
         // What stands before a query of ours and is ours too belongs to it.
@@ -180,6 +185,10 @@ impl Session {
             }
             b'S' => return self.on_parameter(ctx, node, body, quiet.is_some()),
             b'A' => return Verdict::Forward,
+            b'N' if quiet.is_none() => {
+                let (pid, simple) = (owner.pid, matches!(owner.expects.front(), Some(Expect::Query)));
+                self.log_error(node, pid, &backend::error(body).unwrap_or_default(), simple);
+            }
             b'C' if quiet.is_none() => {
                 self.done += 1;
                 match backend::command_tag(body) {
@@ -356,7 +365,7 @@ impl Session {
 /// Whether the message must be there whole before it is acted on.
 fn is_understood(backend: &Backend, kind: u8) -> bool {
     match kind {
-        b'Z' | b'E' | b'S' | b'C' => true,
+        b'Z' | b'E' | b'N' | b'S' | b'C' => true,
         b'D' => matches!(backend.expects.front(), Some(Expect::Quiet(Purpose::LookUp))),
         _ => false,
     }

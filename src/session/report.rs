@@ -4,20 +4,24 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Ctx, Effect, Session};
+use super::{Ctx, Effect, Session, Stage};
 use crate::admin;
 use crate::config::Config;
 use crate::error::NodeId;
 use crate::face;
 use crate::log;
+use crate::pool::Backend;
 use crate::route::{CounterClass, statement_class};
 use crate::shm::{SessionRow, SessionStatus};
-use crate::sql::{Facts, Kind};
+use crate::sql::{Facts, Kind, ParseOutcome};
 use crate::sys;
 use crate::wire::backend::{self, ErrorFields, Notice, TxStatus};
 
 /// Most bytes of a statement that the log of its error repeats.
 const MAX_LOGGED: usize = 1024;
+
+/// Most records that wait for the end of a message to the client.
+const MAX_UNHEARD: usize = 100;
 
 /// Logs a statement of ours, as pgpool-II logs its internal ones.
 pub(super) fn log_internal(config: &Config, node: NodeId, pid: i32, text: &str) {
@@ -50,16 +54,24 @@ impl Session {
         }
         self.sent += facts.statements.len().max(1);
         self.keep_statement(text);
-        self.log_extended(ctx, node, form, text);
+        self.log_statement(ctx, facts, text);
+        self.log_at_node(ctx, node, form, text);
         self.set_status(ctx, SessionStatus::ExecuteCommand);
     }
 
-    pub(super) fn log_extended(&mut self, ctx: &mut Ctx<'_>, node: NodeId, form: &str, text: &[u8]) {
-        let config = &ctx.shared.config;
-        if config.log_statement && form != "Bind: " {
-            crate::say!(Log, "statement: {}{}", form, String::from_utf8_lossy(text));
+    fn log_statement(&self, ctx: &Ctx<'_>, facts: &Facts, text: &[u8]) {
+        if ctx.shared.config.log_statement {
+            crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
         }
-        if config.log_per_node_statement {
+        if facts.parse == ParseOutcome::Failed {
+            let (text, host, port) = (String::from_utf8_lossy(text), self.peer.host(), self.peer.port());
+            crate::say!(Log, "Unable to parse the query: \"{text}\" from client {host}({port})");
+        }
+    }
+
+    /// A message goes to a node. `form`: what kind of message, if it is no simple query.
+    pub(super) fn log_at_node(&mut self, ctx: &mut Ctx<'_>, node: NodeId, form: &str, text: &[u8]) {
+        if ctx.shared.config.log_per_node_statement {
             let pid = self.backend(ctx, node).map_or(0, |backend| backend.pid);
             let text = String::from_utf8_lossy(text);
             crate::say!(Log, "DB node id: {} backend pid: {} statement: {}{}", node, pid, form, text);
@@ -155,6 +167,38 @@ impl Session {
         );
     }
 
+    /// Tells the client what was logged on its behalf (`client_min_messages`): between two messages, and not before it
+    /// is let in.
+    pub fn pass_on(&mut self, ctx: &mut Ctx<'_>, heard: Vec<log::Heard>) {
+        if !matches!(self.stage, Stage::Active) {
+            return;
+        }
+        self.unheard.extend(heard);
+        self.unheard.truncate(MAX_UNHEARD);
+        let is_within = |backend: &Backend| backend.passing > 0 && backend.passing_to_client;
+        let within = self.links.iter().any(|link| ctx.pool.peek(link.backend).is_some_and(is_within));
+        if within || self.unheard.is_empty() {
+            return;
+        }
+        let mut out = Vec::new();
+        for log::Heard { level, text, detail, hint } in self.unheard.drain(..) {
+            let notice = Notice {
+                severity: level.name(),
+                code: if level == log::Level::Warning { "01000" } else { "00000" },
+                message: &text,
+                detail: detail.as_deref(),
+                hint: hint.as_deref(),
+            };
+            backend::put_notice(&mut out, &notice);
+        }
+        ctx.wire.send(self.client, &out);
+    }
+
+    /// Whether something waits for `pass_on`.
+    pub fn has_unheard(&self) -> bool {
+        !self.unheard.is_empty()
+    }
+
     /// Writes the session's row.
     pub(super) fn write_row(&self, ctx: &mut Ctx<'_>) {
         let mut row = SessionRow {
@@ -173,7 +217,15 @@ impl Session {
     }
 
     /// SHOW POOL_… and PGPOOL …: no backend has a part in it.
-    pub(super) fn answer_ourselves(&mut self, ctx: &mut Ctx<'_>, request: Result<admin::Request, String>) {
+    pub(super) fn answer_ourselves(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        request: Result<admin::Request, String>,
+        text: &[u8],
+    ) {
+        if ctx.shared.config.log_statement {
+            crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
+        }
         let shared = &*ctx.shared;
         let context = admin::Context {
             segment: &shared.segment,

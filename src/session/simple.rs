@@ -34,7 +34,7 @@ impl Session {
             return Step::Stall;
         }
         if let Some(request) = face::sql::recognise(text) {
-            self.answer_ourselves(ctx, request);
+            self.answer_ourselves(ctx, request, text);
             return Step::Done(header.length);
         }
         let facts = ctx.shared.facts.get(text);

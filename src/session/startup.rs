@@ -38,6 +38,9 @@ impl Session {
         match startup::parse(packet) {
             Ok(First::Ssl | First::GssEnc) => ctx.wire.send(self.client, b"N"),
             Ok(First::Cancel { pid, key }) => {
+                if ctx.shared.config.log_client_messages {
+                    super::messages::note_cancel(pid);
+                }
                 self.stage = Stage::Cancelling;
                 ctx.shared.errands.push(Errand::Cancel { client: self.slot, pid, key });
             }

@@ -1,8 +1,8 @@
 //! From the parameters of the configuration to the settings of the log.
 #![forbid(unsafe_code)]
 
-use crate::config::{Config, LogFormat, MessageLevel, SyslogFacility};
-use crate::log::{Level, Settings, Syslog};
+use crate::config::{Config, LogErrorVerbosity, LogFormat, MessageLevel, SyslogFacility};
+use crate::log::{Level, Settings, Syslog, Verbosity};
 
 /// Settings of the log. `debug`: option `-d`, everything from DEBUG1 on whatever the file says.
 pub fn settings(config: &Config, debug: bool) -> Settings {
@@ -16,6 +16,12 @@ pub fn settings(config: &Config, debug: bool) -> Settings {
     Settings {
         json: config.log_format == LogFormat::Json,
         min_level: if debug { level.min(Level::Debug1) } else { level },
+        client_min_level: self::level(config.client_min_messages),
+        verbosity: match config.log_error_verbosity {
+            LogErrorVerbosity::Terse => Verbosity::Terse,
+            LogErrorVerbosity::Default => Verbosity::Default,
+            LogErrorVerbosity::Verbose => Verbosity::Verbose,
+        },
         prefix: config.log_line_prefix.clone(),
         stderr: wants("stderr") || syslog.is_none(),
         syslog,

@@ -12,6 +12,7 @@ use crate::harness::message::Reply;
 use crate::harness::{Balancer, Door, shared};
 
 mod differences;
+mod log_lines;
 mod sequences;
 
 use differences::DIFFERENCES;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::events::cancel_packet;
+use crate::log::{Level, Line};
 use crate::net::{ConnId, Owner, Wire};
 use crate::session::CancelTarget;
 use crate::supervisor::{Request, Ticket};
@@ -62,7 +63,10 @@ impl Worker {
         match self.net.connect(&address, Owner::Cancel(slot as u32)) {
             Ok(conn) => {
                 owner.cancels += 1;
-                crate::say!(Log, "forwarding cancel request to backend {}", owner.node);
+                // Without the key, which pgpool-II writes too: whoever reads the log could cancel with it.
+                Line::new(Level::Log, "forwarding cancel request to backend")
+                    .detail(format!("canceling backend pid:{pid}"))
+                    .emit();
                 let (packet, backend_conn) = (cancel_packet(pid, &key), owner.conn);
                 let deadline = self.shared.now + CANCEL_TIME;
                 if let Some(place) = self.cancels.get_mut(slot) {

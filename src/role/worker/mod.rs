@@ -216,6 +216,10 @@ impl Worker {
         let mut ctx = Ctx { wire: &mut self.net, pool: &mut self.pool, shared: &mut self.shared };
         let done = catch_unwind(AssertUnwindSafe(|| step(&mut session, &mut ctx)));
         crate::log::set_client(None);
+        let heard = crate::log::take_heard();
+        if done.is_ok() && (!heard.is_empty() || session.has_unheard()) {
+            session.pass_on(&mut ctx, heard);
+        }
         if done.is_err() {
             self.close_client(session.client);
             self.bury(slot);

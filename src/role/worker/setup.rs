@@ -168,6 +168,7 @@ fn pool_settings(config: &Config) -> pool::Settings {
         connection_cache: config.connection_cache,
         limit: (config.max_pool.max(1) * config.sessions_per_child.max(1)) as usize,
         reset_queries: config.reset_query_list.clone(),
+        log_per_node_statement: config.log_per_node_statement,
     }
 }
 

@@ -106,6 +106,7 @@ impl Rig {
             connection_cache: true,
             limit: 4,
             reset_queries: vec!["ABORT".into(), "DISCARD ALL".into()],
+            log_per_node_statement: false,
         };
         let node = |id, is_primary, weight| NodeView {
             id,
