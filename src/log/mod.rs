@@ -109,11 +109,13 @@ pub fn configure(settings: Settings) {
     if let Some(wanted) = settings.syslog.as_ref().filter(|wanted| Some(*wanted) != before) {
         syslog::open(wanted);
     }
-    let wanted = Level::ALL
-        .iter()
-        .filter(|level| **level >= settings.min_level || level.reaches_client(settings.client_min_level));
-    WANTED.store(wanted.fold(0, |bits, level| bits | 1 << *level as u8), Ordering::Relaxed);
+    WANTED.store(wanted(settings.min_level, settings.client_min_level), Ordering::Relaxed);
     *state = Some(State { prefix: Prefix::parse(&settings.prefix), settings });
+}
+
+fn wanted(min: Level, client_min: Level) -> u16 {
+    let wanted = Level::ALL.iter().filter(|level| **level >= min || level.reaches_client(client_min));
+    wanted.fold(0, |bits, level| bits | 1 << *level as u8)
 }
 
 /// Names this process (`main`, `child`, `sr_check_worker` …) and starts its line numbers anew; call it after a fork.
@@ -264,6 +266,16 @@ fn write_stderr(lines: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_level_lets_itself_and_what_is_above_it_pass() {
+        for (at, min) in Level::ALL.into_iter().enumerate() {
+            // A client that wants warnings and INFO, which always reaches it.
+            let client = 1 << Level::Info as u8 | 1 << Level::Warning as u8;
+            let log = u16::MAX << at & 0xfff;
+            assert_eq!(wanted(min, Level::Warning), log | client, "{min:?}");
+        }
+    }
 
     #[test]
     fn a_record_knows_its_place() {

@@ -7,6 +7,7 @@
 mod conn;
 mod either;
 mod epoll;
+mod names;
 mod resolve;
 mod socket;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod uring;
 mod waker;
 
 pub use either::{Method, Net};
+pub use names::{Named, Names};
 pub use resolve::{Resolved, Resolver};
 pub use socket::{Listener, Peer, Socket};
 pub use waker::Waker;

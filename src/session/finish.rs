@@ -64,6 +64,9 @@ impl Session {
             return;
         }
         self.end_repetition();
+        if self.waits_for_name.is_some() {
+            self.came_from(&ctx.shared.config, None);
+        }
         self.stage = Stage::Closed;
         for link in std::mem::take(&mut self.links) {
             // A batch without its Sync still has answers to come.
@@ -91,7 +94,7 @@ impl Session {
             time.subsec_millis(),
             self.key.user,
             self.key.database,
-            self.peer.host(),
+            self.host,
             self.peer.port()
         );
     }

@@ -28,6 +28,7 @@ mod tests;
 mod transaction;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -138,6 +139,10 @@ pub struct Session {
     pub deadline: Option<Instant>,
     /// When the client said something last, or was last seen waiting for us.
     pub heard: Instant,
+    /// Its host's name is being looked up, and its coming is not logged yet.
+    pub waits_for_name: Option<IpAddr>,
+    /// The name, or the address.
+    host: String,
     /// It came when all places but the reserved ones were taken, and will be told so.
     pub is_too_many: bool,
     started: Instant,
@@ -213,6 +218,8 @@ impl Session {
             stage: Stage::First,
             deadline,
             heard: now,
+            waits_for_name: None,
+            host: peer.host(),
             is_too_many: false,
             started: now,
             input: Vec::new(),

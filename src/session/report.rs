@@ -64,7 +64,7 @@ impl Session {
             crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
         }
         if facts.parse == ParseOutcome::Failed {
-            let (text, host, port) = (String::from_utf8_lossy(text), self.peer.host(), self.peer.port());
+            let (text, host, port) = (String::from_utf8_lossy(text), &self.host, self.peer.port());
             crate::say!(Log, "Unable to parse the query: \"{text}\" from client {host}({port})");
         }
     }
@@ -139,9 +139,37 @@ impl Session {
         }
     }
 
+    /// The client is here; `name`: of its host, if that is known by another than its address.
+    pub fn came_from(&mut self, config: &Config, name: Option<String>) {
+        self.waits_for_name = None;
+        if let Some(name) = name {
+            self.host = name;
+        }
+        if config.log_connections {
+            log::Line::new(log::Level::Log, "new connection received")
+                .detail(format!("connecting host={} port={}", self.host, self.peer.port()))
+                .emit();
+        }
+    }
+
+    /// The name of the host is there, some time after the client.
+    pub fn is_named(&mut self, ctx: &mut Ctx<'_>, name: &str) {
+        self.came_from(&ctx.shared.config, Some(name.to_owned()));
+        if self.identity.is_some() {
+            self.introduce(ctx);
+        }
+        if matches!(self.stage, Stage::Active) {
+            self.write_row(ctx);
+            match self.in_flight {
+                0 => self.show_status(ctx),
+                _ => self.set_status(ctx, SessionStatus::ExecuteCommand),
+            }
+        }
+    }
+
     /// From now on the log and the process title know the client.
     pub(super) fn introduce(&mut self, ctx: &Ctx<'_>) {
-        let (user, database, host) = (self.key.user.clone(), self.key.database.clone(), self.peer.host());
+        let (user, database, host) = (self.key.user.clone(), self.key.database.clone(), self.host.clone());
         if ctx.shared.config.sessions_per_child == 1 {
             self.title = format!("{user} {database} {host}({}) ", self.peer.port());
         }
@@ -206,7 +234,7 @@ impl Session {
             user: self.key.user.as_str().into(),
             database: self.key.database.as_str().into(),
             application: self.application_name().unwrap_or_default().into(),
-            client_host: self.peer.host().as_str().into(),
+            client_host: self.host.as_str().into(),
             client_port: u32::from(self.peer.port()),
             connected_at: ctx.shared.unix_now,
             ..SessionRow::default()

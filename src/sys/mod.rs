@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod names;
 pub mod pipe;
 pub mod process;
 pub mod random;

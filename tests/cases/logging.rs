@@ -131,3 +131,137 @@ fn an_error_of_a_backend_is_logged_with_its_statement() {
     assert_eq!(client.query("SELECT * FROM nowhere_at_all").error_code(), "42P01");
     balancer.wait_log("message: \"relation \"nowhere_at_all\" does not exist\"");
 }
+
+#[test]
+fn log_hostname_names_the_host_everywhere() {
+    let conf = Conf::of(shared())
+        .set("log_hostname", "on")
+        .set("log_connections", "on")
+        .set("log_disconnections", "on")
+        .set("log_statement", "on")
+        .set("log_line_prefix", "'<%h> '");
+    let balancer = Balancer::start(conf);
+    let mut client = Client::connect(&balancer.door("postgres"));
+    let port = client.local_port();
+    balancer.wait_log(&format!("DETAIL:  connecting host=localhost port={port}\n"));
+    client.query("SELECT 'named'").succeeded();
+    balancer.wait_log("<localhost> LOG:  statement: SELECT 'named'\n");
+    let title = std::fs::read(format!("/proc/{}/cmdline", balancer.worker_of(&client))).unwrap();
+    let title = String::from_utf8_lossy(&title).into_owned();
+    assert!(title.contains(&format!("postgres postgres localhost({port}) idle")), "{title}");
+    client.terminate();
+    balancer.wait_log(&format!("database=postgres host=localhost port={port}\n"));
+}
+
+#[test]
+fn log_error_verbosity_decides_how_much_of_a_record_is_written() {
+    for (verbosity, detail, location) in
+        [("terse", false, false), ("default", true, false), ("verbose", true, true)]
+    {
+        let conf = Conf::of(shared()).set("log_connections", "on").set("log_error_verbosity", verbosity);
+        let balancer = Balancer::start(conf.set("log_line_prefix", "'<%p> '"));
+        let mut client = Client::connect(&balancer.door("postgres"));
+        client.query("SELECT 1").succeeded();
+        let connecting = format!("connecting host=127.0.0.1 port={}", client.local_port());
+        balancer.wait_log("LOG:  new connection received\n");
+        client.terminate();
+        balancer.wait_log("statement: SELECT 1\n");
+        let log = balancer.log();
+        assert_eq!(log.contains(&format!("> DETAIL:  {connecting}\n")), detail, "{verbosity}:\n{log}");
+        let places: Vec<&str> = log.lines().filter_map(|line| line.split_once("> LOCATION:  ")).map(|(_, at)| at).collect();
+        assert_eq!(!places.is_empty(), location, "{verbosity}:\n{log}");
+        // The place of the record, not of the log's own code.
+        let is_place = |at: &&str| at.starts_with("src/") && !at.starts_with("src/log/") && at.contains(".rs:");
+        assert!(places.iter().all(is_place), "{places:?}");
+        assert!(!location || places.iter().any(|at| at.starts_with("src/session/report.rs:")), "{places:?}");
+    }
+}
+
+#[test]
+fn client_min_messages_lets_the_client_hear_what_is_logged_on_its_behalf() {
+    let conf = Conf::of(shared()).weights([1, 0, 0]).set("log_statement", "on");
+    let heard = |level: &str| {
+        let balancer = Balancer::start(conf.clone().set("client_min_messages", level));
+        let mut client = Client::connect(&balancer.door("postgres"));
+        let reply = client.query("SELECT 'mine'").succeeded();
+        assert_eq!(reply.value().as_deref(), Some("mine"));
+        assert!(reply.kinds().ends_with("TDCZ"), "before the answer: {}", reply.kinds());
+        let notices = reply.notices().into_iter().map(|notice| (notice.severity, notice.message));
+        notices.collect::<Vec<_>>()
+    };
+    assert_eq!(heard("notice"), []);
+    let loud = heard("log");
+    assert_eq!(loud[0], ("LOG".to_owned(), "statement: SELECT 'mine'".to_owned()), "{loud:?}");
+    assert!(loud[1].1.starts_with("DB node id: 0 backend pid: "), "{loud:?}");
+    assert_eq!(loud.len(), 2, "{loud:?}");
+    let all = heard("debug1");
+    assert!(all.iter().any(|(severity, text)| severity == "DEBUG1" && text.starts_with("route: ")), "{all:?}");
+}
+
+#[test]
+fn log_backend_messages_names_what_the_servers_send() {
+    let lines = |mode: &str| {
+        let conf = Conf::of(shared()).weights([1, 0, 0]).set("log_backend_messages", mode);
+        let balancer = Balancer::start(conf.set("log_per_node_statement", "off").set("log_disconnections", "on"));
+        let mut client = Client::connect(&balancer.door("postgres"));
+        client.query("VALUES (1), (2), (3), (4)").succeeded();
+        client.query("SELECT nothing").error().unwrap();
+        let port = client.local_port();
+        client.terminate();
+        balancer.wait_log(&format!("port={port}\n"));
+        let log = balancer.log();
+        let lines = log.lines().filter_map(|line| line.split_once("LOG:  ")).map(|(_, text)| text.to_owned());
+        // The session that waits for the roles has only ParameterStatus; ours begins with its rows.
+        let lines = lines.filter(|text| text.contains(" message from backend 0"));
+        lines.skip_while(|text| !text.starts_with("RowDescription")).collect::<Vec<_>>()
+    };
+    let row = "DataRow message from backend 0";
+    let rest = ["CommandComplete", "ReadyForQuery", "ErrorResponse", "ReadyForQuery"]
+        .map(|name| format!("{name} message from backend 0"));
+    let first = "RowDescription message from backend 0".to_owned();
+    let verbose: Vec<String> = [first.clone()].into_iter().chain([row; 4].map(str::to_owned)).chain(rest.clone()).collect();
+    assert_eq!(lines("verbose"), verbose);
+    let repeated = format!("last {row} repeated 3 times");
+    let terse: Vec<String> = [first, row.to_owned(), repeated].into_iter().chain(rest).collect();
+    assert_eq!(lines("terse"), terse);
+    assert_eq!(lines("none"), [""; 0]);
+}
+
+#[test]
+fn log_client_messages_writes_each_message_once_however_long_it_waits() {
+    let conf = Conf::of(shared()).weights([0, 1, 0]).set("log_client_messages", "on");
+    let balancer = Balancer::start(conf.set("log_per_node_statement", "off").set("log_disconnections", "on"));
+    let mut client = Client::connect(&balancer.door("postgres"));
+    // Sent ahead, so that each waits for the one before; the last two come in pieces.
+    client.simple("SELECT pg_sleep(0.1)").simple("CREATE TEMP TABLE waits (n int)").simple("SELECT n FROM waits");
+    client.parse("s", "SELECT 1").sync().send();
+    for _ in 0..4 {
+        client.until_ready().succeeded();
+    }
+    client.send_raw(b"Q\0\0\0\x0dSEL");
+    client.send_raw(b"ECT 2\0");
+    client.until_ready().succeeded();
+    let port = client.local_port();
+    client.terminate();
+    balancer.wait_log(&format!("port={port}\n"));
+    let log = balancer.log();
+    for text in [
+        "query: \"SELECT pg_sleep(0.1)\"",
+        "query: \"CREATE TEMP TABLE waits (n int)\"",
+        "query: \"SELECT n FROM waits\"",
+        "statement: \"s\", query: \"SELECT 1\"",
+        "query: \"SELECT 2\"",
+    ] {
+        assert_eq!(log.matches(&format!("DETAIL:  {text}\n")).count(), 1, "{text}\n{log}");
+    }
+}
+
+#[test]
+fn option_d_lets_debug_lines_into_the_log() {
+    let quiet = Balancer::start_silent(Conf::of(shared()));
+    Client::connect(&quiet.door("postgres")).query("SELECT 1").succeeded();
+    assert!(!quiet.log_contains("DEBUG"));
+    let loud = Balancer::start_with_options(Conf::of(shared()), &["-d"]);
+    Client::connect(&loud.door("postgres")).query("SELECT 1").succeeded();
+    loud.wait_log("DEBUG1:  route: ");
+}

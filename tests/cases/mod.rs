@@ -19,6 +19,7 @@ mod protocol;
 mod random_sessions;
 mod show;
 mod split;
+mod syslog;
 mod unreachable;
 mod vanish;
 

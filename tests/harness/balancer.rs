@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -94,6 +94,9 @@ pub(crate) struct Balancer {
     /// Ports and directories, which only this process can choose.
     places: Conf,
     conf: Conf,
+    /// What starts it (nothing: we do), and its options.
+    starter: Vec<String>,
+    options: Vec<&'static str>,
 }
 
 impl Balancer {
@@ -117,6 +120,26 @@ impl Balancer {
     /// For a configuration that keeps it from saying anything: waits until it listens.
     pub(crate) fn start_silent(conf: Conf) -> Balancer {
         let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        balancer.write_conf();
+        balancer.spawn();
+        balancer.wait_listens();
+        balancer
+    }
+
+    /// With these options besides `-n`.
+    pub(crate) fn start_with_options(conf: Conf, options: &[&'static str]) -> Balancer {
+        let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        balancer.options.extend(options);
+        balancer.write_conf();
+        balancer.spawn();
+        balancer.wait_listens();
+        balancer
+    }
+
+    /// As a command that is handed to another one, which gets the directory first.
+    pub(crate) fn start_by(conf: Conf, starter: impl FnOnce(&Path) -> Vec<String>) -> Balancer {
+        let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        balancer.starter = starter(balancer.dir.path());
         balancer.write_conf();
         balancer.spawn();
         balancer.wait_listens();
@@ -147,7 +170,9 @@ impl Balancer {
         for (name, text) in files {
             process::write(&dir.path().join(name), text);
         }
-        let mut balancer = Balancer { program, child: None, dir, port: 0, places: Conf::default(), conf };
+        let (starter, options) = (Vec::new(), vec!["-n"]);
+        let mut balancer =
+            Balancer { program, child: None, dir, port: 0, places: Conf::default(), conf, starter, options };
         balancer.choose_places();
         balancer
     }
@@ -175,7 +200,13 @@ impl Balancer {
 
     fn spawn(&mut self) {
         let log = File::create(self.log_path()).unwrap();
-        let child = self.command(&["-n"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = self.command(&self.options);
+        if let [program, arguments @ ..] = self.starter.as_slice() {
+            let mut starter = Command::new(program);
+            starter.args(arguments).arg(command.get_program()).args(command.get_args());
+            command = starter;
+        }
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
     }
 

@@ -35,6 +35,11 @@ impl<W: Write> Fallback<W> {
         }
     }
 
+    /// How many lines the file has missed.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
     /// The file takes lines again: how many it has missed.
     pub(super) fn recovered(&mut self) -> u64 {
         std::mem::take(&mut self.missed)

@@ -55,6 +55,7 @@ impl LogFile {
             self.change(Some(cause), now);
         }
         if lines.is_empty() {
+            self.try_again(now);
             return;
         }
         self.find(now);
@@ -142,12 +143,27 @@ impl LogFile {
         written
     }
 
-    fn recover(&mut self) {
-        let missed = self.fallback.recovered();
-        if missed > 0 {
-            crate::say!(Warning, "{missed} log lines were lost: they did not reach the log file");
+    /// With nothing to write: finds out whether the file takes lines again by telling it what it has missed.
+    fn try_again(&mut self, now: u64) {
+        if self.trouble.is_none() {
+            return;
         }
-        self.trouble = None;
+        self.find(now);
+        let Some(open) = &mut self.open else { return };
+        say_missed(self.fallback.missed());
+        match open.write(&log::take_kept()) {
+            Ok(()) => {
+                self.fallback.recovered();
+                self.trouble = None;
+            }
+            Err((_, written)) => self.torn |= written > 0,
+        }
+    }
+
+    fn recover(&mut self) {
+        if self.trouble.take().is_some() {
+            say_missed(self.fallback.recovered());
+        }
     }
 
     fn fail(&mut self, text: String) {
@@ -157,6 +173,12 @@ impl LogFile {
                 .emit();
             self.trouble = Some(text);
         }
+    }
+}
+
+fn say_missed(lines: u64) {
+    if lines > 0 {
+        crate::say!(Warning, "{lines} log lines were lost: they did not reach the log file");
     }
 }
 

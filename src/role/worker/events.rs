@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::{RESOLVER, SIGNALS, SUPERVISOR, TICKER, Worker};
-use crate::net::{ConnId, Event, Owner, Peer, Socket};
+use crate::net::{ConnId, Event, Named, Owner, Peer, Socket};
 use crate::pool::{Backend, Outcome, Phase};
 use crate::session::{Ctx, Lost, Session};
 use crate::supervisor::{Incoming, Order, Request};
@@ -55,7 +55,10 @@ impl Worker {
                 }
             }
             Event::Watched(SUPERVISOR) => return self.supervisor_speaks(),
-            Event::Watched(RESOLVER) => self.pool.on_resolved(&mut self.net, self.shared.now),
+            Event::Watched(RESOLVER) => {
+                self.pool.on_resolved(&mut self.net, self.shared.now);
+                self.hosts_are_named();
+            }
             Event::Watched(TICKER) => self.ticker.rest(),
             Event::Watched(_) => {}
             Event::Connected(id, owner) => self.connected(id, owner),
@@ -120,11 +123,6 @@ impl Worker {
         let Some(slot) = self.free.pop() else { return };
         match self.net.add(socket, Owner::Client(slot)) {
             Ok(client) => {
-                if self.shared.config.log_connections {
-                    crate::log::Line::new(crate::log::Level::Log, "new connection received")
-                        .detail(format!("connecting host={} port={}", peer.host(), peer.port()))
-                        .emit();
-                }
                 let timeout = self.shared.config.authentication_timeout;
                 let deadline =
                     (timeout > 0).then(|| self.shared.now + Duration::from_secs(timeout.unsigned_abs()));
@@ -133,6 +131,13 @@ impl Worker {
                 self.shared.segment.set_worker(self.shared.worker, &self.row);
                 let mut session = Session::new(slot, client, peer, self.shared.now, deadline);
                 session.is_too_many = self.is_crowded();
+                match peer.ip().filter(|_| self.shared.config.log_hostname) {
+                    Some(ip) => match self.names.name(ip, self.shared.now) {
+                        Named::Known(name) => session.came_from(&self.shared.config, Some(name)),
+                        Named::Wait => session.waits_for_name = Some(ip),
+                    },
+                    None => session.came_from(&self.shared.config, None),
+                }
                 if let Some(place) = self.sessions.get_mut(slot as usize) {
                     *place = Some(Box::new(session));
                 }
@@ -141,6 +146,20 @@ impl Worker {
             Err(e) => {
                 crate::say!(Warning, "cannot watch a client's socket: {}", e);
                 self.free.push(slot);
+            }
+        }
+    }
+
+    /// Names of hosts have been found.
+    fn hosts_are_named(&mut self) {
+        for (ip, name) in self.names.collect(self.shared.now) {
+            let waits = |session: &Option<Box<Session>>| {
+                session.as_ref().is_some_and(|session| session.waits_for_name == Some(ip))
+            };
+            let slots: Vec<usize> =
+                self.sessions.iter().enumerate().filter(|(_, session)| waits(session)).map(|(slot, _)| slot).collect();
+            for slot in slots {
+                self.with_session(slot as u32, |session, ctx| session.is_named(ctx, &name));
             }
         }
     }

@@ -12,7 +12,7 @@ mod setup;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crate::net::{Net, Wire};
+use crate::net::{Names, Net, Wire};
 use crate::pool::Pool;
 use crate::session::{Ctx, Errand, Session, Shared};
 use crate::shm::{SessionRow, WorkerRow};
@@ -48,6 +48,8 @@ struct Worker {
     /// Slots without a session.
     free: Vec<u32>,
     pool: Pool,
+    /// For `log_hostname`.
+    names: Names,
     shared: Shared,
     cancels: Vec<Option<CancelConn>>,
     /// Clients that brought a cancel request and wait for its end.

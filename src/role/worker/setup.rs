@@ -14,7 +14,7 @@ use crate::auth::scram;
 use crate::cluster::relcache::RelCache;
 use crate::cluster::view::{ClusterView, NodeView};
 use crate::config::{Config, IoMethod};
-use crate::net::{Listener, Method, Net, Resolver};
+use crate::net::{Listener, Method, Names, Net, Resolver};
 use crate::pool::{self, Pool, Site};
 use crate::route::RouteConfig;
 use crate::session::{Random, Shared};
@@ -36,7 +36,8 @@ impl Worker {
         net.watch(context.supervisor.as_raw_fd(), SUPERVISOR)?;
         let ticker = Ticker::new(TICK)?;
         net.watch(ticker.as_raw_fd(), TICKER)?;
-        let resolver = Resolver::new(net.waker(RESOLVER)?);
+        let waker = net.waker(RESOLVER)?;
+        let (resolver, names) = (Resolver::new(waker.clone()), Names::new(waker));
         let shared = shared(&context);
         let pool = Pool::new(
             pool_settings(&context.config),
@@ -58,6 +59,7 @@ impl Worker {
             sessions: (0..sessions).map(|_| None).collect(),
             free: (0..sessions as u32).rev().collect(),
             pool,
+            names,
             last_tick: now,
             born: now,
             shared,
