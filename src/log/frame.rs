@@ -65,7 +65,11 @@ struct Open {
 
 /// What the input begins with.
 enum Head {
-    Chunk { pid: ProcessId, flags: u8, length: usize },
+    Chunk {
+        pid: ProcessId,
+        flags: u8,
+        length: usize,
+    },
     /// So many bytes are raw text.
     Raw(usize),
     /// It may be a chunk when more has come.
@@ -178,8 +182,11 @@ fn head(input: &[u8]) -> Head {
     let [a, b, c, d, low, high, flags, zero, pid @ ..] = *header;
     let length = usize::from(u16::from_ne_bytes([low, high]));
     let pid = ProcessId::from_ne_bytes(pid);
-    let sound =
-        [a, b, c, d] == MAGIC && (1..=MOST).contains(&length) && flags <= FIRST | LAST && zero == 0 && pid > 0;
+    let sound = [a, b, c, d] == MAGIC
+        && (1..=MOST).contains(&length)
+        && flags <= FIRST | LAST
+        && zero == 0
+        && pid > 0;
     match sound {
         false => Head::Raw(1),
         true if rest.len() < length => Head::Unclear,

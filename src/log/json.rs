@@ -78,7 +78,11 @@ mod tests {
         let client = Client { user: "ann\"\n".into(), ..Client::default() };
         let now = Duration::from_millis(1_700_000_000_042);
         let facts = Facts { process: "child", client: Some(&client), pid: 42, line: 7, now };
-        let more = [("DETAIL", "line 1\nline 2".to_owned()), ("HINT", "none".to_owned()), ("LOCATION", "a.rs:7".to_owned())];
+        let more = [
+            ("DETAIL", "line 1\nline 2".to_owned()),
+            ("HINT", "none".to_owned()),
+            ("LOCATION", "a.rs:7".to_owned()),
+        ];
         let line = render(&facts, "ERROR", "it's \"this\"\n\u{1}", &more);
         assert!(!line.contains('\n'), "{line}");
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();

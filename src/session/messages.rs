@@ -185,7 +185,9 @@ mod tests {
         for (kind, body, name, detail) in cases {
             assert_eq!(describe(kind, body, true), Some((name, detail.map(str::to_owned))), "{name}");
         }
-        for (kind, body) in [(b'Q', &b"SEL"[..]), (b'P', b"s\0SE"), (b'B', b"p\0s"), (b'F', b"\0"), (b'?', b"")] {
+        for (kind, body) in
+            [(b'Q', &b"SEL"[..]), (b'P', b"s\0SE"), (b'B', b"p\0s"), (b'F', b"\0"), (b'?', b"")]
+        {
             assert_eq!(describe(kind, body, false), None, "{}", kind as char);
         }
     }

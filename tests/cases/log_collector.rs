@@ -100,7 +100,9 @@ fn statements(log: &str, length: usize) -> (BTreeSet<(usize, usize)>, Vec<String
 
 /// What the collector says was lost.
 fn lost(log: &str) -> usize {
-    let counts = log.lines().filter_map(|line| line.split_once("WARNING:  ")?.1.strip_suffix(" log records were lost"));
+    let counts = log
+        .lines()
+        .filter_map(|line| line.split_once("WARNING:  ")?.1.strip_suffix(" log records were lost"));
     counts.map(|count| count.parse::<usize>().unwrap()).sum()
 }
 
@@ -167,7 +169,9 @@ fn a_killed_logger_is_replaced_and_the_next_one_goes_on_where_it_stopped() {
     client.query("SELECT 'the last'").succeeded();
     wait_collected(&balancer, "statement: SELECT 'the last'\n");
     let log = collected(&balancer);
-    assert!(log.contains("exits with status 9 by signal 9\n") && log.contains("LOG:  fork a new logger process"));
+    assert!(
+        log.contains("exits with status 9 by signal 9\n") && log.contains("LOG:  fork a new logger process")
+    );
     let (whole, broken) = statements(&log, length);
     // What a logger had taken out of the pipe and not written is gone with it: at most what it reads in one turn.
     let all = clients * count;
@@ -256,7 +260,8 @@ fn a_reload_moves_the_log() {
     balancer.reload();
     wait::until_true("the other file", || {
         Client::connect(&balancer.door("postgres")).query("SELECT 'moved'").succeeded();
-        fs::read_to_string(directory(&balancer).join("other-%.log")).is_ok_and(|text| text.contains("'moved'"))
+        fs::read_to_string(directory(&balancer).join("other-%.log"))
+            .is_ok_and(|text| text.contains("'moved'"))
     });
 }
 

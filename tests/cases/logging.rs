@@ -168,10 +168,12 @@ fn log_error_verbosity_decides_how_much_of_a_record_is_written() {
         balancer.wait_log("statement: SELECT 1\n");
         let log = balancer.log();
         assert_eq!(log.contains(&format!("> DETAIL:  {connecting}\n")), detail, "{verbosity}:\n{log}");
-        let places: Vec<&str> = log.lines().filter_map(|line| line.split_once("> LOCATION:  ")).map(|(_, at)| at).collect();
+        let places: Vec<&str> =
+            log.lines().filter_map(|line| line.split_once("> LOCATION:  ")).map(|(_, at)| at).collect();
         assert_eq!(!places.is_empty(), location, "{verbosity}:\n{log}");
         // The place of the record, not of the log's own code.
-        let is_place = |at: &&str| at.starts_with("src/") && !at.starts_with("src/log/") && at.contains(".rs:");
+        let is_place =
+            |at: &&str| at.starts_with("src/") && !at.starts_with("src/log/") && at.contains(".rs:");
         assert!(places.iter().all(is_place), "{places:?}");
         assert!(!location || places.iter().any(|at| at.starts_with("src/session/report.rs:")), "{places:?}");
     }
@@ -195,14 +197,18 @@ fn client_min_messages_lets_the_client_hear_what_is_logged_on_its_behalf() {
     assert!(loud[1].1.starts_with("DB node id: 0 backend pid: "), "{loud:?}");
     assert_eq!(loud.len(), 2, "{loud:?}");
     let all = heard("debug1");
-    assert!(all.iter().any(|(severity, text)| severity == "DEBUG1" && text.starts_with("route: ")), "{all:?}");
+    assert!(
+        all.iter().any(|(severity, text)| severity == "DEBUG1" && text.starts_with("route: ")),
+        "{all:?}"
+    );
 }
 
 #[test]
 fn log_backend_messages_names_what_the_servers_send() {
     let lines = |mode: &str| {
         let conf = Conf::of(shared()).weights([1, 0, 0]).set("log_backend_messages", mode);
-        let balancer = Balancer::start(conf.set("log_per_node_statement", "off").set("log_disconnections", "on"));
+        let balancer =
+            Balancer::start(conf.set("log_per_node_statement", "off").set("log_disconnections", "on"));
         let mut client = Client::connect(&balancer.door("postgres"));
         client.query("VALUES (1), (2), (3), (4)").succeeded();
         client.query("SELECT nothing").error().unwrap();
@@ -219,7 +225,8 @@ fn log_backend_messages_names_what_the_servers_send() {
     let rest = ["CommandComplete", "ReadyForQuery", "ErrorResponse", "ReadyForQuery"]
         .map(|name| format!("{name} message from backend 0"));
     let first = "RowDescription message from backend 0".to_owned();
-    let verbose: Vec<String> = [first.clone()].into_iter().chain([row; 4].map(str::to_owned)).chain(rest.clone()).collect();
+    let verbose: Vec<String> =
+        [first.clone()].into_iter().chain([row; 4].map(str::to_owned)).chain(rest.clone()).collect();
     assert_eq!(lines("verbose"), verbose);
     let repeated = format!("last {row} repeated 3 times");
     let terse: Vec<String> = [first, row.to_owned(), repeated].into_iter().chain(rest).collect();
@@ -233,7 +240,10 @@ fn log_client_messages_writes_each_message_once_however_long_it_waits() {
     let balancer = Balancer::start(conf.set("log_per_node_statement", "off").set("log_disconnections", "on"));
     let mut client = Client::connect(&balancer.door("postgres"));
     // Sent ahead, so that each waits for the one before; the last two come in pieces.
-    client.simple("SELECT pg_sleep(0.1)").simple("CREATE TEMP TABLE waits (n int)").simple("SELECT n FROM waits");
+    client
+        .simple("SELECT pg_sleep(0.1)")
+        .simple("CREATE TEMP TABLE waits (n int)")
+        .simple("SELECT n FROM waits");
     client.parse("s", "SELECT 1").sync().send();
     for _ in 0..4 {
         client.until_ready().succeeded();

@@ -55,7 +55,11 @@ const SCENES: &[Scene] = &[
         name: "copy",
         play: |client| {
             client.simple("COPY t FROM STDIN").send().until('G');
-            client.message('d', Body::default().bytes(b"7\n")).message('d', Body::default().bytes(b"8\n")).message('c', Body::default()).send();
+            client
+                .message('d', Body::default().bytes(b"7\n"))
+                .message('d', Body::default().bytes(b"8\n"))
+                .message('c', Body::default())
+                .send();
             client.until_ready().succeeded();
             client.simple("COPY t FROM STDIN").send().until('G');
             client.message('f', Body::default().text("no more")).send().until_ready();
@@ -221,7 +225,9 @@ fn normalised(log: &str) -> Vec<String> {
     let lines = log.lines().filter_map(|line| line.strip_prefix("child|").or(line.strip_prefix("CHILD|")));
     lines
         .filter(|line| !is_own(line))
-        .map(|line| rules.iter().fold(line.to_owned(), |line, (rule, by)| rule.replace_all(&line, *by).into_owned()))
+        .map(|line| {
+            rules.iter().fold(line.to_owned(), |line, (rule, by)| rule.replace_all(&line, *by).into_owned())
+        })
         .collect()
 }
 

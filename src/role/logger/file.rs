@@ -313,7 +313,8 @@ mod tests {
         file.write(b"new\n", start);
         assert_eq!(std::fs::read_to_string(moved).unwrap(), "old\nstill there\n");
         assert_eq!(read(&settings, start), "new\n");
-        let other = Settings { pattern: "other".into(), mode: 0o644, age: Duration::from_secs(60), ..settings };
+        let other =
+            Settings { pattern: "other".into(), mode: 0o644, age: Duration::from_secs(60), ..settings };
         file.reload(other.clone(), start);
         file.write(b"else\n", start);
         assert_eq!(read(&other, start), "else\n");

@@ -85,7 +85,11 @@ pub(super) mod tests {
             let next = settings(age, 0).next_rotation(now).unwrap();
             assert_eq!(local(next) % age, 0, "{age}");
             assert!(next > now && next - now <= age, "{age}");
-            assert_eq!(settings(age, 0).next_rotation(next).unwrap(), next + age, "{age}: at that moment the next");
+            assert_eq!(
+                settings(age, 0).next_rotation(next).unwrap(),
+                next + age,
+                "{age}: at that moment the next"
+            );
         }
         assert_eq!(settings(0, 0).next_rotation(now), None);
         assert_eq!(settings(60, 0).next_rotation(u64::MAX), None);

@@ -156,8 +156,13 @@ impl Worker {
             let waits = |session: &Option<Box<Session>>| {
                 session.as_ref().is_some_and(|session| session.waits_for_name == Some(ip))
             };
-            let slots: Vec<usize> =
-                self.sessions.iter().enumerate().filter(|(_, session)| waits(session)).map(|(slot, _)| slot).collect();
+            let slots: Vec<usize> = self
+                .sessions
+                .iter()
+                .enumerate()
+                .filter(|(_, session)| waits(session))
+                .map(|(slot, _)| slot)
+                .collect();
             for slot in slots {
                 self.with_session(slot as u32, |session, ctx| session.is_named(ctx, &name));
             }
