@@ -43,7 +43,7 @@ impl Session {
         if let Some(error) = error {
             let text = format!("the catalog did not answer, the statement goes to the primary: {error}");
             let during = "while searching system catalog, When relcache is missed";
-            log::Line::new(log::Level::Warning, text).context(during).emit();
+            log::Line::new(log::Level::Log, text).context(during).emit();
         }
         let shared = &mut *ctx.shared;
         let known = relcache::answer(&question, answer.as_deref().unwrap_or(b"1"));

@@ -4,6 +4,7 @@
 
 use super::{Ctx, Session, Shared, Source};
 use crate::error::NodeId;
+use crate::log;
 use crate::route::{self, Decision, Question, Reason, Route, SessionView, Target};
 use crate::sql::{Facts, Kind, Name};
 
@@ -112,7 +113,7 @@ impl Session {
         let catalog = relations.catalog(&self.key.database, *now);
         let decision = route::decide(facts, text, &view, cluster, routes, &catalog);
         if let Decision::Go(route) = &decision
-            && crate::log::enabled(crate::log::Level::Debug1)
+            && log::enabled(log::Level::Debug1)
         {
             crate::say!(Debug1, "route: {:?} because {}", route.target, route.reason);
         }
@@ -139,6 +140,10 @@ impl Session {
         let (node, reason): (NodeId, Reason) = route::node_for_read(&shared.view, &shared.routes, balance);
         if node != balance {
             crate::say!(Debug1, "could not load balance because {}", reason);
+        }
+        if log::enabled(log::Level::Debug1) {
+            let line = log::Line::new(log::Level::Debug1, "selecting load balance node");
+            line.detail(format!("selected backend id is {node}")).emit();
         }
         usable(&node).then_some(node)
     }

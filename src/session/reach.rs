@@ -3,6 +3,7 @@
 
 use super::{Ctx, Errand, Link, Session};
 use crate::error::NodeId;
+use crate::log;
 use crate::pool::{Expect, Failure, Lease, Purpose};
 
 /// Whether a node can take a message of the client now.
@@ -162,9 +163,16 @@ impl Session {
     }
 
     pub(super) fn report_unreachable(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
-        crate::say!(Warning, "failed to create a backend {} connection: {}", node, failure.text);
+        // LOG and not WARNING: the client, whose statement goes elsewhere, need not hear of it.
         if failure.unreachable {
+            let config = &ctx.shared.config;
+            let (host, port) = (config.backend_hostname.get(node), config.backend_port.get(node));
+            let text =
+                format!("failed to connect to PostgreSQL server on \"{host}:{port}\", getsockopt() failed");
+            log::Line::new(log::Level::Log, text).detail(failure.text.as_str()).emit();
             ctx.shared.errands.push(Errand::Unreachable { node, reason: failure.text.clone() });
+        } else {
+            crate::say!(Log, "failed to create a backend {} connection: {}", node, failure.text);
         }
     }
 }

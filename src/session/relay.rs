@@ -85,7 +85,7 @@ impl Session {
                 from = at + here;
             }
             if let Verdict::Leave(error) = verdict {
-                crate::say!(Warning, "backend {} did not follow the session: {}", node, error);
+                crate::say!(Log, "backend {} did not follow the session: {}", node, error);
                 return self.leave(ctx, node, error);
             }
             at += here;

@@ -67,9 +67,10 @@ pub enum ListenerKind {
 }
 
 impl ChildContext {
-    /// Reads the configuration again, as HUP asks: what may change does, the log included. Silent: the
-    /// supervisor reads the same file and reports what is wrong with it.
+    /// Reads the configuration again, as HUP asks: what may change does, the log included. The supervisor reads the
+    /// same file and reports what is wrong with it.
     pub fn reload(&mut self) {
+        crate::say!(Log, "reloading config file");
         if let Ok(reloaded) = config::reload(&self.config, &self.config_path) {
             self.config = reloaded.config;
             crate::log::configure(logging::settings(&self.config, self.debug));

@@ -112,7 +112,7 @@ fn the_log_moves_to_a_file_and_ends_there() {
     let mut client = Client::connect(&balancer.door("postgres"));
     client.query("SELECT 'collected'").succeeded();
     wait_collected(&balancer, "LOG:  statement: SELECT 'collected'\n");
-    assert!(collected(&balancer).contains("successfully started"));
+    wait_collected(&balancer, "successfully started");
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(directory(&balancer)), 0o700);
     assert_eq!(mode(directory(&balancer).join("pool.log")), 0o640);
@@ -263,6 +263,22 @@ fn a_reload_moves_the_log() {
         fs::read_to_string(directory(&balancer).join("other-%.log"))
             .is_ok_and(|text| text.contains("'moved'"))
     });
+}
+
+#[test]
+fn a_collected_json_log_holds_an_object_a_line() {
+    let conf = collecting().set("log_format", "json").set("log_error_verbosity", "verbose");
+    let balancer = Balancer::start_silent(conf);
+    load(&balancer, 4, 5, 20_000);
+    wait::until_true("the last statements", || {
+        collected(&balancer).matches("statement: SELECT 1 /*").count() == 20
+    });
+    let log = collected(&balancer);
+    for line in log.lines() {
+        let record: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:.100}"));
+        assert!(record["location"].as_str().is_some_and(|at| at.starts_with("src/")), "{line:.100}");
+    }
 }
 
 #[test]

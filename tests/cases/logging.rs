@@ -1,7 +1,7 @@
 //! Log lines that scripts and people look for.
 
 use crate::harness::balancer::Conf;
-use crate::harness::{Balancer, Client, shared, wait};
+use crate::harness::{Balancer, Client, ports, shared, wait};
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -263,6 +263,32 @@ fn log_client_messages_writes_each_message_once_however_long_it_waits() {
         "query: \"SELECT 2\"",
     ] {
         assert_eq!(log.matches(&format!("DETAIL:  {text}\n")).count(), 1, "{text}\n{log}");
+    }
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_named_with_its_place() {
+    let port = ports::free();
+    let conf = Conf::of(shared()).weights([0, 1, 0]).set("backend_port1", &port.to_string());
+    let balancer = Balancer::start_unready(conf.set("log_min_messages", "debug1"));
+    let mut client = Client::connect(&balancer.door("postgres"));
+    assert_eq!(client.query("SELECT 1").succeeded().notices().len(), 0, "the client need not hear of it");
+    balancer.wait_log(&format!(
+        "LOG:  failed to connect to PostgreSQL server on \"127.0.0.1:{port}\", getsockopt() failed\n"
+    ));
+    balancer.wait_log("DETAIL:  Connection refused");
+    balancer.wait_log("DEBUG1:  selecting load balance node\n");
+    balancer.wait_log("DETAIL:  selected backend id is 1\n");
+}
+
+#[test]
+fn everybody_says_that_the_configuration_is_read_again() {
+    let balancer =
+        Balancer::start(Conf::of(shared()).set("num_init_children", "2").set("log_line_prefix", "'%p|'"));
+    balancer.reload();
+    balancer.wait_log("LOG:  reload config files.\n");
+    for pid in balancer.children() {
+        balancer.wait_log(&format!("{pid}|LOG:  reloading config file\n"));
     }
 }
 
