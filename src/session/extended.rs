@@ -59,6 +59,7 @@ impl Session {
                 self.add_statement(parse.name, &facts, text, Source::Message(message))
             }
         };
+        self.log_unparsed(&facts, parse.text);
         self.send_parse(ctx, node, parse.name, parse.text, id);
         self.pass_to(ctx, node, whole);
         Step::Done(header.length)

@@ -54,15 +54,23 @@ impl Session {
         }
         self.sent += facts.statements.len().max(1);
         self.keep_statement(text);
-        self.log_statement(ctx, facts, text);
+        self.log_statement(ctx, text);
+        if form.is_empty() {
+            self.log_unparsed(facts, text);
+        }
         self.log_at_node(ctx, node, form, text);
         self.set_status(ctx, SessionStatus::ExecuteCommand);
     }
 
-    fn log_statement(&self, ctx: &Ctx<'_>, facts: &Facts, text: &[u8]) {
+    /// A statement of the client begins.
+    fn log_statement(&self, ctx: &Ctx<'_>, text: &[u8]) {
         if ctx.shared.config.log_statement {
             crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
         }
+    }
+
+    /// One that only the server can say what is wrong with.
+    pub(super) fn log_unparsed(&self, facts: &Facts, text: &[u8]) {
         if facts.parse == ParseOutcome::Failed {
             let (text, host, port) = (String::from_utf8_lossy(text), &self.host, self.peer.port());
             crate::say!(Log, "Unable to parse the query: \"{text}\" from client {host}({port})");
@@ -251,9 +259,7 @@ impl Session {
         request: Result<admin::Request, String>,
         text: &[u8],
     ) {
-        if ctx.shared.config.log_statement {
-            crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
-        }
+        self.log_statement(ctx, text);
         let shared = &*ctx.shared;
         let context = admin::Context {
             segment: &shared.segment,

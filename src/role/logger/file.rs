@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Stderr, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::fallback::Fallback;
@@ -22,7 +22,7 @@ pub(super) struct LogFile {
     fallback: Fallback<Stderr>,
     /// What is wrong, while something is; said once.
     trouble: Option<String>,
-    /// A write broke off inside a line.
+    /// The file ends inside a line.
     torn: bool,
 }
 
@@ -112,8 +112,8 @@ impl LogFile {
     fn open(&mut self, path: PathBuf, truncate: bool, now: u64) {
         match Open::new(path.clone(), &self.settings, truncate) {
             Ok(open) => {
+                self.torn = open.is_torn();
                 self.open = Some(open);
-                self.torn = false;
             }
             Err(error) => {
                 self.hold = now + 1;
@@ -189,7 +189,8 @@ impl Open {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         let mut options = OpenOptions::new();
-        options.append(true).mode(settings.mode);
+        // Read as well, to see how it ends.
+        options.append(true).read(true).mode(settings.mode);
         let file = match options.clone().create_new(true).open(&path) {
             Ok(file) => {
                 // The umask shall not take away what log_file_mode gives.
@@ -204,6 +205,13 @@ impl Open {
         }
         let meta = file.metadata()?;
         Ok(Open { file, path, size: meta.len() })
+    }
+
+    /// Whether somebody who was killed has left half a line.
+    fn is_torn(&self) -> bool {
+        let mut last = [0];
+        let found = self.size.checked_sub(1).map(|at| self.file.read_at(&mut last, at));
+        matches!(found, Some(Ok(1))) && last != *b"\n"
     }
 
     fn is_removed(&self) -> bool {
@@ -329,11 +337,12 @@ mod tests {
         let mut file = LogFile::new(full, start);
         file.write(b"a\nb\n", start);
         assert!(file.is_in_trouble());
+        std::fs::create_dir_all(&settings.directory).unwrap();
+        std::fs::write(settings.path(start), "half a li").unwrap();
         file.reload(settings.clone(), start);
-        file.torn = true;
         file.write(b"c\n", start);
         assert!(!file.is_in_trouble());
-        assert_eq!(read(&settings, start), "\nc\n");
+        assert_eq!(read(&settings, start), "half a li\nc\n");
         assert_eq!(file.fallback.recovered(), 0, "it was said");
     }
 

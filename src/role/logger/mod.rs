@@ -28,8 +28,9 @@ use rotation::Settings;
 /// Read from the pipe at once.
 const PIECE: usize = 64 * 1024;
 
-/// Pieces read before signals are looked at again.
-const PIECES_A_TURN: usize = 16;
+/// Pieces read before they are written: as much is lost at most when the collector is killed, and as much may a file be
+/// longer than `log_rotation_size`.
+const PIECES_A_TURN: usize = 4;
 
 /// How long it waits for the rest of a line or of a record, and between looks at the file.
 const LOOK: Duration = Duration::from_secs(1);
