@@ -1,0 +1,108 @@
+"""From results to Markdown: the tables, and what of our targets was reached."""
+import statistics
+
+BEGIN = "<!-- written by make bench: from here on nothing is written by hand -->"
+
+BULK_NAMES = {"copy-out": "COPY TO", "select": "SELECT", "copy-in": "COPY FROM"}
+
+
+def medians(cells):
+    return {name: [statistics.median(column) for column in zip(*rows)] for name, rows in cells.items() if rows}
+
+
+def ratio(median, name, other, column):
+    if name not in median or other not in median or not median[other][column]:
+        return "–"
+    return f"{median[name][column] / median[other][column]:.2f}"
+
+
+def query_table(title, cells):
+    unit = "connection" if title.startswith("connect") else "transaction" if title.startswith("tpcb") else "query"
+    lines = [f"\n### {title}\n",
+             f"| target | CPU µs a {unit} | to pgbouncer | to pgpool-II | server CPU µs | to direct | to direct-3 | a second | failed |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    median = medians(cells)
+    for name in cells:
+        if name not in median:
+            lines.append(f"| {name} | not measured | | | | | | | |")
+            continue
+        own, server, speed, _ = median[name]
+        lines.append(f"| {name} | {own:.1f} | {ratio(median, name, 'pgbouncer', 0)} | {ratio(median, name, 'pgpool', 0)} "
+                     f"| {server:.1f} | {ratio(median, name, 'direct', 1)} | {ratio(median, name, 'direct-3', 1)} "
+                     f"| {speed:.0f} | {max(row[3] for row in cells[name]):.0f} |")
+    return "\n".join(lines)
+
+
+def bulk_table(kind, cells):
+    lines = [f"\n### bulk: {BULK_NAMES[kind]}\n", "| target | CPU ms a MB | to the relay | MB/s |", "|---|---|---|---|"]
+    median = medians(cells)
+    for name, (own, speed) in median.items():
+        lines.append(f"| {name} | {own:.3f} | {ratio(median, name, 'relay', 0)} | {speed:.0f} |")
+    return "\n".join(lines)
+
+
+def memory_table(found):
+    lines = ["\n### memory\n", "| what | PSS of all processes, MiB |", "|---|---|"]
+    for what, kib in found.items():
+        lines.append(f"| {what} | {kib / 1024:.1f} |" if kib else f"| {what} | not measured |")
+    return "\n".join(lines)
+
+
+def reached(results):
+    """The targets we set ourselves, and what was measured."""
+    rows = []
+
+    def query(what, target, name, other, column, clients, modes, least=False):
+        values = []
+        for mode in modes:
+            for number in clients:
+                median = medians(results.get("queries", {}).get(f"{mode}, {number} clients", {}))
+                if name in median and other in median and median[other][column]:
+                    values.append((f"{mode} {number}", median[name][column] / median[other][column]))
+        if values:
+            good = all(value >= target if least else value <= target for _, value in values)
+            text = ", ".join(f"{label}: {value:.2f}" for label, value in values)
+            rows.append((what, f"{'≥' if least else '≤'} {target}", text, good))
+
+    reads, all_clients = ["simple", "extended", "prepared"], [1, 8, 32, 200]
+    query("drop-in, CPU to pgpool-II", 0.5, "drop-in", "pgpool", 0, all_clients,
+          [*reads, "tpcb", "connect", "connect-scram"])
+    query("the floor of a process a client, CPU to pgpool-II", 0.5, "relay-process", "pgpool", 0, all_clients, reads)
+    query("sample over io_uring, CPU to pgbouncer", 0.85, "sample-uring", "pgbouncer", 0, [32, 200], reads)
+    query("sample over epoll, CPU to pgbouncer", 1.0, "sample-epoll", "pgbouncer", 0, [32, 200], reads)
+    query("sample over io_uring, one server, CPU to pgbouncer", 0.85, "sample-uring-1n", "pgbouncer", 0, [32, 200], reads)
+    query("sample over epoll, one server, CPU to pgbouncer", 1.0, "sample-epoll-1n", "pgbouncer", 0, [32, 200], reads)
+    query("sample, queries a second to pgbouncer", 1.0, "sample-uring", "pgbouncer", 2, [32, 200], reads, least=True)
+    query("sample, one server, queries a second to pgbouncer", 1.0, "sample-uring-1n", "pgbouncer", 2, [32, 200], reads, least=True)
+    query("a second worker, queries a second to one", 1.0, "sample-uring-2", "sample-uring", 2, [32, 200], reads, least=True)
+    query("server CPU to direct, three servers", 1.1, "sample-uring", "direct-3", 1, [32, 200], reads)
+    query("server CPU to direct, one server", 1.1, "sample-uring-1n", "direct", 1, [32, 200], reads)
+    query("connections, CPU to pgbouncer", 2.0, "sample-uring", "pgbouncer", 0, [32], ["connect", "connect-scram"])
+    for kind, cells in results.get("bulk", {}).items():
+        median = medians(cells)
+        values = [(name, median[name][0] / median["relay"][0]) for name in ("sample-epoll", "sample-uring", "drop-in")
+                  if name in median and "relay" in median]
+        if values:
+            rows.append((f"bulk, {BULK_NAMES[kind]}: CPU to the relay", "≤ 1.3",
+                         ", ".join(f"{name}: {value:.2f}" for name, value in values),
+                         all(value <= 1.3 for _, value in values)))
+    found = results.get("memory", {})
+    theirs = found.get("pgpool: 32 children, each has served")
+    for what, kib in found.items():
+        if what.startswith("drop-in") and kib and theirs:
+            rows.append((f"memory of {what}, to pgpool-II's", "≤ 0.33", f"{kib / theirs:.2f}", kib * 3 <= theirs))
+        if what.endswith("10000 idle sessions") and kib:
+            rows.append((f"memory of {what}", "≤ 100 MiB", f"{kib / 1024:.1f} MiB", kib <= 100 * 1024))
+    lines = ["\n## Targets\n", "| what | target | measured | reached |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {target} | {text} | {'yes' if good else '**no**'} |"
+                                for what, target, text, good in rows)])
+
+
+def write(page, results):
+    parts = [reached(results), "\n## Tables"]
+    parts += [query_table(title, cells) for title, cells in results.get("queries", {}).items()]
+    parts += [bulk_table(kind, cells) for kind, cells in results.get("bulk", {}).items()]
+    if "memory" in results:
+        parts.append(memory_table(results["memory"]))
+    head = page.read_text().partition(BEGIN)[0]
+    page.write_text(head + BEGIN + "\n" + "\n".join(parts) + "\n")

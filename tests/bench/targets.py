@@ -1,0 +1,127 @@
+"""What is measured: how each target is configured and started."""
+import contextlib
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+from servers import SECRET, answers, free_port
+
+# Names and what they are, in the order of the tables.
+ABOUT = {
+    "direct": "PostgreSQL alone, the primary",
+    "direct-3": "PostgreSQL alone, a third of the clients at each of the three servers",
+    "relay": "bytes passed on over epoll by one process that parses nothing, to the primary",
+    "relay-uring": "the same over io_uring",
+    "relay-process": "the same with a process a client",
+    "pgbouncer": "session mode, to the primary",
+    "pgpool": "Debian's pgpool-II, reads over three servers",
+    "drop-in": "ours with a pgpool.conf as it is: a session a process, reads over three servers",
+    "drop-in-epoll": "the same with io_method = epoll",
+    "sample-epoll": "ours, one worker with many sessions, reads over three servers",
+    "sample-uring": "the same over io_uring",
+    "sample-uring-2": "the same with two workers",
+    "sample-epoll-1n": "as sample-epoll with one server behind it",
+    "sample-uring-1n": "as sample-uring with one server behind it",
+}
+
+
+class Targets:
+    def __init__(self, servers, program):
+        self.servers = servers
+        self.program = program
+        self.directory = servers.directory
+        (self.directory / "pool_passwd").write_text(f"bencher:TEXT{SECRET}\n")
+        (self.directory / "pool_hba.conf").write_text("host all bencher 127.0.0.1/32 scram-sha-256\n"
+                                                      "host all all 127.0.0.1/32 trust\n")
+
+    def build_floor(self):
+        source = pathlib.Path(__file__).parent / "floor"
+        for name, libraries in (("relay", []), ("uring", ["-luring"])):
+            subprocess.run(["cc", "-O2", "-o", str(self.directory / name), str(source / f"{name}.c"), *libraries],
+                           check=True)
+
+    def command(self, name, port, clients, nodes=None):
+        """The command line of a target; it writes the files that it needs."""
+        primary = str(self.servers.ports[0])
+        if name.startswith("relay"):
+            program = "uring" if name == "relay-uring" else "relay"
+            processes = [str(max(32, clients))] if name == "relay-process" else []
+            return [str(self.directory / program), str(port), primary, *processes]
+        if name == "pgbouncer":
+            return self.pgbouncer(port, nodes or self.servers.ports)
+        nodes = nodes or (self.servers.ports[:1] if name.endswith("-1n") else self.servers.ports)
+        processes = [f"num_init_children = {max(32, clients)}"]
+        if name == "pgpool":
+            conf = self.pool_conf(name, port, nodes, [*processes, "log_min_messages = error"])
+            return ["pgpool", "-n", "-D", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
+        if name.startswith("drop-in"):
+            method = "epoll" if name.endswith("epoll") else "auto"
+            lines = [*processes, f"io_method = {method}"]
+        else:
+            method = "epoll" if "epoll" in name else "io_uring"
+            workers = 2 if name.endswith("-2") else 4 if name.endswith("-4") else 1
+            lines = [f"num_init_children = {workers}", "sessions_per_child = 2500", f"io_method = {method}"]
+        conf = self.pool_conf(name, port, nodes, lines)
+        return [self.program, "-n", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
+
+    def pgbouncer(self, port, nodes):
+        path, users, rules = (self.directory / name for name in ("pgbouncer.ini", "users.txt", "pgbouncer.hba"))
+        users.write_text(f'"postgres" ""\n"bencher" "{SECRET}"\n')
+        rules.write_text((self.directory / "pool_hba.conf").read_text())
+        path.write_text(f"""[databases]
+* = host=127.0.0.1 port={nodes[0]}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+auth_type = hba
+auth_hba_file = {rules}
+auth_file = {users}
+pool_mode = session
+max_client_conn = 10000
+default_pool_size = 1100
+unix_socket_dir =
+""")
+        return self.servers.as_server(["pgbouncer", "-q", str(path)])
+
+    def pool_conf(self, name, port, nodes, lines):
+        backends = [line for id, node in enumerate(nodes) for line in
+                    (f"backend_hostname{id} = '127.0.0.1'", f"backend_port{id} = {node}", f"backend_weight{id} = 1")]
+        path = self.directory / f"{name}.conf"
+        path.write_text("\n".join([
+            f"port = {port}", "listen_addresses = '127.0.0.1'", f"pcp_port = {free_port()}",
+            f"unix_socket_directories = '{self.directory}'", f"socket_dir = '{self.directory}'",
+            f"pcp_socket_dir = '{self.directory}'", f"pid_file_name = '{self.directory}/{name}.pid'",
+            f"logdir = '{self.directory}'", "sr_check_user = 'postgres'", "sr_check_period = 10",
+            "backend_clustering_mode = 'streaming_replication'", "load_balance_mode = on", "enable_pool_hba = on",
+            "pool_passwd = 'pool_passwd'", *backends, *lines]) + "\n")
+        return str(path)
+
+    @contextlib.contextmanager
+    def running(self, name, clients, nodes=None):
+        """Ports with their share of the clients, and the process; no port if it does not start here."""
+        if name.startswith("direct"):
+            ports = self.servers.ports if name == "direct-3" else self.servers.ports[:1]
+            yield ports, []
+            return
+        port = free_port()
+        command = self.command(name, port, clients, nodes)
+        if not shutil.which(command[0]):
+            yield [], []
+            return
+        with open(self.directory / f"{name}.log", "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
+        try:
+            until = time.monotonic() + 20
+            while not answers(port) and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(1)
+            yield ([port] if process.poll() is None else []), [process.pid]
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
