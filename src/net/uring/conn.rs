@@ -1,6 +1,7 @@
 //! One connection of the io_uring backend: what waits, what the kernel has, and what is still to be told.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Instant;
 
@@ -31,8 +32,8 @@ pub(super) struct Conn {
     pub(super) sending: Option<usize>,
     /// The queue has been over the high-water mark since it was empty last: somebody waits for it.
     long: bool,
-    /// Bytes that arrived while paused.
-    pub(super) held: Vec<u8>,
+    /// What arrived while paused, piece by piece: one buffer that grows would be moved and moved again.
+    pub(super) held: VecDeque<Box<[u8]>>,
     /// The peer is gone: to be told behind `held`.
     pub(super) ended: Option<String>,
     pub(super) paused: bool,
@@ -58,7 +59,7 @@ impl Conn {
             out: Vec::new(),
             sending: None,
             long: false,
-            held: Vec::new(),
+            held: VecDeque::new(),
             ended: None,
             paused: false,
             listed: false,

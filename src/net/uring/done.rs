@@ -1,6 +1,7 @@
 //! What a completion means for its connection.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::conn::{Conn, Receiving};
@@ -30,12 +31,13 @@ impl Uring {
         if conn.gone || conn.paused && !conn.closing {
             return None;
         }
-        if !conn.held.is_empty() {
-            let data = std::mem::take(&mut conn.held).into_boxed_slice();
+        if let Some(data) = conn.held.pop_front() {
             let event = received(index, conn, Chunk { length: data.len(), data, number: None });
-            match conn.ended {
-                Some(_) => self.list(index),
-                None => self.receive(index),
+            if conn.held.is_empty() && conn.ended.is_none() {
+                conn.held = VecDeque::new();
+                self.receive(index);
+            } else {
+                self.list(index);
             }
             return Some(event);
         }
@@ -58,7 +60,7 @@ impl Uring {
                     // Read and thrown away: closing over unread bytes would cut off our own last words.
                     self.ring.give_back(number, chunk.data);
                 } else if conn.paused || !conn.held.is_empty() {
-                    conn.held.extend_from_slice(chunk.bytes());
+                    conn.held.push_back(chunk.bytes().into());
                     self.ring.give_back(number, chunk.data);
                     self.stop_receiving(index);
                 } else {
@@ -111,9 +113,15 @@ impl Uring {
             self.bury(index);
         } else if sent < data.len() {
             self.transmit_from(index, data, sent);
-        } else {
+        } else if conn.out.is_empty() {
             keep(&mut self.spare, data);
             self.transmit(index);
+        } else {
+            // Two buffers take turns: a new one for every piece of bulk data would be memory touched for the first time.
+            let mut empty = data;
+            empty.clear();
+            let next = std::mem::replace(&mut conn.out, empty);
+            self.transmit_from(index, next, 0);
         }
         None
     }

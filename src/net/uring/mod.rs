@@ -181,7 +181,7 @@ impl Uring {
     /// The connection has failed: its owner is told next, what it had sent before is of no use.
     fn end(&mut self, index: u32, reason: String) {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
-        conn.held = Vec::new();
+        conn.held = VecDeque::new();
         conn.paused = false;
         conn.ended = Some(reason);
         self.list(index);
@@ -308,7 +308,7 @@ impl Wire for Uring {
     fn close_when_sent(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.closing = true;
-            conn.held = Vec::new();
+            conn.held = VecDeque::new();
             self.receive(id.index);
             self.soil(id);
         }
