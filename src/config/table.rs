@@ -196,7 +196,7 @@ parameters! {
         logging_collector: bool = switch(false), Init,
             "Let a process of its own write stderr into files.";
         log_directory: String = text("/tmp/pgpool_logs"), Reload,
-            "Directory of these files.";
+            "Directory of these files; a relative one counts from the working directory, a daemon's is /.";
         log_filename: String = text("pgpool-%Y-%m-%d_%H%M%S.log"), Reload,
             "Name of such a file, with the signs of strftime.";
         log_file_mode: i64 = mode(0o600, INT_MAX), Reload,

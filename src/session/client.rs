@@ -11,6 +11,9 @@ use crate::wire::frontend;
 /// Longest statement text that is understood and kept; a longer one is passed on to the primary as it comes.
 pub(super) const MAX_TEXT: usize = 1 << 20;
 
+/// In place of a longer one in the log.
+pub(super) const TOO_LONG: &str = "(a text of over 1 MiB)";
+
 /// Longest message of a kind that carries names only.
 pub(super) const MAX_SHORT: usize = 64 * 1024;
 

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use super::client::{MAX_SHORT, MAX_TEXT};
+use super::client::{MAX_SHORT, MAX_TEXT, TOO_LONG};
 use super::{Ctx, Portal, Prepared, Session, Source, Step};
 use crate::error::NodeId;
 use crate::pool::Expect;
@@ -105,7 +105,7 @@ impl Session {
             Err(step) => return self.or_error(ctx, step, header, rest),
         };
         let id = self.add_statement(name, &facts, Rc::default(), Source::Only(node));
-        self.send_parse(ctx, node, name, b"(a text of over 1 MiB)", id);
+        self.send_parse(ctx, node, name, TOO_LONG.as_bytes(), id);
         self.send_frame(ctx, node, header, rest)
     }
 

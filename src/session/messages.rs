@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::Session;
-use super::client::MAX_TEXT;
+use super::client::{MAX_TEXT, TOO_LONG};
 use crate::config::LogBackendMessages;
 use crate::error::NodeId;
 use crate::log::{Level, Line};
@@ -31,9 +31,15 @@ impl Session {
         let here = rest.get(..header.length.min(rest.len())).unwrap_or_default();
         let body = here.get(5..).unwrap_or_default();
         let is_whole = here.len() == header.length;
-        let Some((name, detail)) = describe(header.kind, body, is_whole) else {
+        let found = match header.kind {
+            // It is passed on as it comes and never here whole.
+            b'Q' if header.length > MAX_TEXT => Some(("Query", Some(format!("query: \"{TOO_LONG}\"")))),
+            b'P' if header.length > MAX_TEXT => Some(("Parse", Some(format!("query: \"{TOO_LONG}\"")))),
+            kind => describe(kind, body, is_whole),
+        };
+        let Some((name, detail)) = found else {
             // More must come, or it is no message that the protocol knows.
-            self.noted.client = is_whole || header.length > MAX_TEXT;
+            self.noted.client = is_whole;
             return;
         };
         self.noted.client = true;

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::client::MAX_TEXT;
+use super::client::{MAX_TEXT, TOO_LONG};
 use super::place::Place;
 use super::reach::Reach;
 use super::{Ctx, Session, Step};
@@ -106,7 +106,7 @@ impl Session {
 
     /// A text that is too long to be looked at.
     fn long_query(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {
-        self.pass_unseen(ctx, header, rest, b"(a text of over 1 MiB)")
+        self.pass_unseen(ctx, header, rest, TOO_LONG.as_bytes())
     }
 
     pub(super) fn function_call(&mut self, ctx: &mut Ctx<'_>, header: Header, rest: &[u8]) -> Step {

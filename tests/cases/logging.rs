@@ -251,6 +251,7 @@ fn log_client_messages_writes_each_message_once_however_long_it_waits() {
     client.send_raw(b"Q\0\0\0\x0dSEL");
     client.send_raw(b"ECT 2\0");
     client.until_ready().succeeded();
+    client.query(&format!("SELECT 3 /*{}*/", "x".repeat(1 << 20))).succeeded();
     let port = client.local_port();
     client.terminate();
     balancer.wait_log(&format!("port={port}\n"));
@@ -261,6 +262,7 @@ fn log_client_messages_writes_each_message_once_however_long_it_waits() {
         "query: \"SELECT n FROM waits\"",
         "statement: \"s\", query: \"SELECT 1\"",
         "query: \"SELECT 2\"",
+        "query: \"(a text of over 1 MiB)\"",
     ] {
         assert_eq!(log.matches(&format!("DETAIL:  {text}\n")).count(), 1, "{text}\n{log}");
     }
