@@ -126,7 +126,15 @@ fn the_log_moves_to_a_file_and_ends_there() {
         signal(pid, Signal::SIGTERM);
     }
     signal(writer, Signal::SIGINT);
+    process::stop(writer);
     balancer.signal(Signal::SIGINT);
+    wait::until_true("the end of the others", || balancer.children() == [writer]);
+    let since = Instant::now();
+    wait::until_true("a while in which it waits for the last lines", || {
+        assert!(balancer.is_running(), "it has not waited");
+        since.elapsed() > Duration::from_millis(300)
+    });
+    process::go_on(writer);
     assert_eq!(balancer.exit().code(), Some(0));
     assert!(collected(&balancer).trim_end().ends_with("system is shutdown"), "the last line is there");
     assert!(!process::is_alive(writer));
