@@ -132,6 +132,15 @@ impl Config {
         })
     }
 
+    /// `io_method`, where `auto` is epoll for processes of one session: io_uring saves them nothing and costs them
+    /// buffers.
+    pub fn io_wanted(&self) -> IoMethod {
+        match self.io_method {
+            IoMethod::Auto if self.sessions_per_child == 1 => IoMethod::Epoll,
+            method => method,
+        }
+    }
+
     /// The file that a parameter names: relative to the directory of the configuration file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.base_dir.join(Path::new(name))

@@ -102,7 +102,7 @@ parameters! {
         sessions_per_child: i64 = int(1, 1, 100_000), Init,
             "Clients that one worker serves at a time (ours; 1 is pgpool-II's model, thousands are fine).";
         io_method: IoMethod = words("auto", IoMethod::WORDS), Init,
-            "How workers wait for sockets (ours); auto is io_uring where the kernel allows it, else epoll.";
+            "How workers wait for sockets (ours); auto: io_uring for many sessions a process, else epoll.";
         min_spare_children: i64 = int(5, 1, INT_MAX), Reload,
             "Fewest idle workers in dynamic mode.";
         max_spare_children: i64 = int(10, 1, INT_MAX), Reload,

@@ -98,6 +98,12 @@ impl Net {
         either!(self, net => net.listen(on))
     }
 
+    /// Whether news of a client can go to a process that is held up: a wait over io_uring stands on its own, while
+    /// epoll tells who really waits. Others must look from time to time.
+    pub fn misses_clients(&self) -> bool {
+        matches!(self, Net::Uring(_))
+    }
+
     /// Has `Incoming` reported for every listening socket: a client may wait there.
     pub fn look_at_listeners(&mut self) {
         either!(self, net => net.look_at_listeners());

@@ -58,7 +58,7 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     if let Err(error) = limits::raise_open_files() {
         crate::say!(Warning, "could not raise the limit of open files: {error}");
     }
-    choose_io(config.io_method)?;
+    choose_io(config.io_wanted())?;
     let segment =
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
     crate::say!(Log, "allocating shared memory segment of size: {}", segment.bytes());

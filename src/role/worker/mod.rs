@@ -154,7 +154,7 @@ impl Worker {
             && self.pool.slots().all(|(_, b)| b.deadline.is_none())
             && !self.net.is_closing()
             && self.cancels.iter().all(Option::is_none);
-        let ticks = !quiet || self.full_until.is_some();
+        let ticks = !quiet || self.full_until.is_some() || self.row.listens && self.net.misses_clients();
         // Where the ticker cannot be set, the wait itself is limited.
         let tick = (self.ticker.run(ticks).is_err() && ticks).then_some(TICK);
         [tick, self.next_event_of_life()].into_iter().flatten().min()
@@ -190,6 +190,9 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Instant) {
+        if self.row.listens && self.net.misses_clients() {
+            self.net.look_at_listeners();
+        }
         if self.full_until.is_some_and(|until| until <= now) {
             self.full_until = None;
         }

@@ -120,7 +120,7 @@ fn shared(context: &ChildContext) -> Shared {
 /// `auto` looks again here: a limit may bind this process that did not bind the supervisor at its start.
 fn open_net(context: &mut ChildContext) -> io::Result<Net> {
     let listeners = std::mem::take(&mut context.listeners).into_iter().map(listener).collect();
-    let method = match context.config.io_method {
+    let method = match context.config.io_wanted() {
         IoMethod::IoUring => Method::IoUring,
         IoMethod::Epoll => Method::Epoll,
         IoMethod::Auto => Method::Auto,
