@@ -1,4 +1,4 @@
-//! What stands on the command line, as pgpool-II takes it, and `-t` of ours.
+//! What stands on the command line, as pgpool-II takes it, and `-t` and `--migrate` of ours.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -29,6 +29,7 @@ pub(super) enum Action {
     Stop(StopMode),
     Reload,
     Test,
+    Migrate,
     Help,
     Version,
 }
@@ -75,6 +76,10 @@ pub(super) fn parse(words: Vec<OsString>) -> Result<Arguments, ArgumentError> {
                 mode = StopMode::parse(&word).ok_or(ArgumentError::Mode(word))?;
             }
             Arg::Short('t') | Arg::Long("test-config") => found.action = Action::Test,
+            Arg::Long("migrate") => {
+                found.action = Action::Migrate;
+                found.config_path = Some(parser.value()?.into());
+            }
             Arg::Short('h') | Arg::Long("help") => return Ok(Arguments { action: Action::Help, ..found }),
             Arg::Short('v') | Arg::Long("version") => {
                 return Ok(Arguments { action: Action::Version, ..found });
@@ -114,6 +119,7 @@ mod tests {
             ("reload", Action::Reload),
             ("-t", Action::Test),
             ("--test-config -f x", Action::Test),
+            ("--migrate pgpool.conf", Action::Migrate),
             ("-h", Action::Help),
             ("--help", Action::Help),
             ("-v", Action::Version),

@@ -29,10 +29,31 @@ pub(super) fn test(path: &Path) -> u8 {
             eprintln!("configuration file {} is valid", path.display());
             exit::OK
         }
-        Err(errors) => {
-            errors.iter().for_each(|error| eprintln!("{error}"));
+        Err(rejected) => {
+            rejected.lines().for_each(|line| eprintln!("{line}"));
             eprintln!("configuration file {} contains errors", path.display());
             exit::FATAL
+        }
+    }
+}
+
+/// Prints a configuration file in today's names.
+pub(super) fn migrate(path: &Path) -> u8 {
+    let migrated = match config::migrate(path) {
+        Ok(migrated) => migrated,
+        Err(rejected) => {
+            rejected.lines().for_each(|line| eprintln!("{line}"));
+            eprintln!("configuration file {} contains errors; nothing was written", path.display());
+            return exit::FATAL;
+        }
+    };
+    migrated.notes.iter().for_each(|note| eprintln!("{note}"));
+    let mut out = std::io::stdout();
+    match out.write_all(migrated.text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            eprintln!("could not write the new file: {error}");
+            exit::USAGE
         }
     }
 }
@@ -107,8 +128,8 @@ fn load(path: &Path) -> Result<Config, ()> {
             });
             Ok(loaded.config)
         }
-        Err(errors) => {
-            errors.iter().for_each(|error| crate::say!(Fatal, "{error}"));
+        Err(rejected) => {
+            rejected.lines().for_each(|line| crate::say!(Fatal, "{line}"));
             Err(())
         }
     }

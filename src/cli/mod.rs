@@ -42,6 +42,7 @@ fn act(arguments: Arguments) -> u8 {
             eprintln!("{}", usage::version());
             exit::OK
         }
+        Action::Migrate => control::migrate(&config_path(&arguments)),
         Action::Test => control::test(&config_path(&arguments)),
         Action::Stop(mode) => control::stop(&config_path(&arguments), mode),
         Action::Reload => control::reload(&config_path(&arguments)),

@@ -35,6 +35,7 @@ Usage:
   {program} [-f FILE] [-m MODE] stop
   {program} [-f FILE] reload
   {program} [-f FILE] -t
+  {program} --migrate FILE > NEW_FILE
 
 Common options:
   -f, --config-file=FILE  configuration file
@@ -44,6 +45,7 @@ Common options:
   -F, --pcp-file=FILE     users of the pcp port
   -k, --key-file=FILE     key of the encrypted passwords in pool_passwd
   -t, --test-config       check the configuration, print what is wrong with it, and exit
+      --migrate=FILE      print a configuration file of any version of pgpool-II in today's names
   -v, --version           print the version and exit
   -h, --help              print this help and exit
 

@@ -11,7 +11,7 @@ use super::names::{self, Meaning};
 use super::old_mode::OldMode;
 use super::param::Param;
 use super::table::Config;
-use super::{ConfigError, Note, Place, check};
+use super::{ConfigError, Note, Place, Rejected, check};
 
 /// How deep files may include files.
 const DEEPEST: usize = 10;
@@ -26,10 +26,10 @@ pub struct Loaded {
 }
 
 /// Reads the text of a file; the error of a file that is not there is `NotFound`.
-type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+pub(super) type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 /// Reads the configuration file. A file that is not there leaves everything at its default, with a note.
-pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     match read_file(path) {
         Ok(text) => parse(&text, path, &read_file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -38,7 +38,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
             loaded.notes.push(Note { place: None, text });
             Ok(loaded)
         }
-        Err(error) => Err(vec![unreadable(path, &error)]),
+        Err(error) => Err(unreadable(path, &error).into()),
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn read_file(path: &Path) -> io::Result<String> {
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse(text: &str, path: &Path, read: Read<'_>) -> Result<Loaded, Vec<ConfigError>> {
+fn parse(text: &str, path: &Path, read: Read<'_>) -> Result<Loaded, Rejected> {
     let mut loaded = parse_text(text, path, read)?;
     // Daemons leave the directory they started in.
     if let Ok(base) = std::path::absolute(&loaded.config.base_dir) {
@@ -62,7 +62,7 @@ fn parse(text: &str, path: &Path, read: Read<'_>) -> Result<Loaded, Vec<ConfigEr
 
 /// Reads a configuration from `text`, which is said to be that of `file`. Only `read` touches files:
 /// for `include`, and for `pgpool_node_id` next to the file.
-pub fn parse_text(text: &str, file: &Path, read: Read<'_>) -> Result<Loaded, Vec<ConfigError>> {
+pub fn parse_text(text: &str, file: &Path, read: Read<'_>) -> Result<Loaded, Rejected> {
     let mut lines = Lines { read, settings: Vec::new(), errors: Vec::new(), stop: false };
     lines.read_text(text, file, 0);
     let base_dir = match file.parent() {
@@ -78,12 +78,12 @@ pub fn parse_text(text: &str, file: &Path, read: Read<'_>) -> Result<Loaded, Vec
     if reading.errors.is_empty() {
         Ok(Loaded { config: reading.config, notes: reading.notes })
     } else {
-        Err(reading.errors)
+        Err(Rejected { errors: reading.errors, notes: reading.notes })
     }
 }
 
 /// The number of this member of the watchdog, or why it is not known. Ok(None): there is no such file.
-fn own_number(base: &Path, read: Read<'_>) -> Result<Option<usize>, String> {
+pub(super) fn own_number(base: &Path, read: Read<'_>) -> Result<Option<usize>, String> {
     for name in ["pgpool_node_id", "pgbalancer_node_id"] {
         let path = base.join(name);
         let text = match read(&path) {
@@ -169,16 +169,10 @@ impl Reading {
     fn take(&mut self, settings: &[Setting], own: Result<Option<usize>, String>) {
         let own = own.ok().flatten().unwrap_or(0);
         let mut mode = OldMode::default();
-        // The devices belong to the destinations, whose numbers leave this member out.
-        let old_heartbeat = settings.iter().any(|one| starts_with(&one.name, "heartbeat_destination"));
+        let heartbeat = Heartbeat::of(settings.iter().map(|one| one.name.as_str()));
         self.tells_own = settings.iter().any(|one| one.name.eq_ignore_ascii_case("wd_hostname"));
         for setting in settings {
-            let name = match setting.name.get("heartbeat_device".len()..) {
-                Some(number) if old_heartbeat && starts_with(&setting.name, "heartbeat_device") => {
-                    shifted("heartbeat_device", number, own)
-                }
-                _ => None,
-            };
+            let name = heartbeat.shift(&setting.name, own);
             match names::meaning(name.as_deref().unwrap_or(&setting.name), own) {
                 Meaning::Param(param, id, note) => {
                     self.note(&setting.place, note);
@@ -222,7 +216,10 @@ impl Reading {
             return self.note(&place.clone(), Some(text.to_owned()));
         }
         match mode.becomes() {
-            Ok(None) => {}
+            Ok(None) => {
+                let text = "master_slave_sub_mode says nothing without master_slave_mode";
+                self.note(&place.clone(), Some(text.to_owned()));
+            }
             Ok(Some(new)) => {
                 let text = format!("old parameters taken as backend_clustering_mode = {}", new.word());
                 self.note(&place.clone(), Some(text));
@@ -254,10 +251,22 @@ fn starts_with(name: &str, start: &str) -> bool {
     name.get(..start.len()).is_some_and(|part| part.eq_ignore_ascii_case(start))
 }
 
-/// The name for the n-th of the other members, as the number of that member.
-fn shifted(base: &str, number: &str, own: usize) -> Option<String> {
-    let number: usize = number.parse().ok()?;
-    Some(format!("{base}{}", if number < own { number } else { number.saturating_add(1) }))
+/// Whether the devices of the heartbeat belong to destinations, whose numbers leave this member out.
+pub(super) struct Heartbeat(bool);
+
+impl Heartbeat {
+    /// As the names in the files say.
+    pub(super) fn of<'a>(mut names: impl Iterator<Item = &'a str>) -> Heartbeat {
+        Heartbeat(names.any(|name| starts_with(name, "heartbeat_destination")))
+    }
+
+    /// Today's name of a device, if it is another one.
+    pub(super) fn shift(&self, name: &str, own: usize) -> Option<String> {
+        const BASE: &str = "heartbeat_device";
+        let number: usize =
+            name.get(BASE.len()..).filter(|_| self.0 && starts_with(name, BASE))?.parse().ok()?;
+        Some(format!("{BASE}{}", if number < own { number } else { number.saturating_add(1) }))
+    }
 }
 
 #[cfg(test)]
@@ -273,7 +282,7 @@ mod tests {
         }
     }
 
-    fn parse_with(text: &str, files: &[(&str, &str)]) -> Result<Loaded, Vec<ConfigError>> {
+    fn parse_with(text: &str, files: &[(&str, &str)]) -> Result<Loaded, Rejected> {
         parse_text(text, Path::new("/etc/x/p.conf"), &read_from(files))
     }
 
@@ -286,7 +295,7 @@ mod tests {
     }
 
     fn errors(text: &str, files: &[(&str, &str)]) -> Vec<String> {
-        parse_with(text, files).unwrap_err().iter().map(ToString::to_string).collect()
+        parse_with(text, files).unwrap_err().errors.iter().map(ToString::to_string).collect()
     }
 
     /// The sample of the README, whose names are partly those of pgpool-II before 4.2.
@@ -488,7 +497,7 @@ mqtt_topic_prefix = 'pgbalancer'
         use crate::config::ClusteringMode::*;
         for (text, mode) in [
             ("", StreamingReplication),
-            ("replication_mode = off", StreamingReplication),
+            ("replication_mode = off", Raw),
             ("replication_mode = on", NativeReplication),
             ("master_slave_mode = on", StreamingReplication),
             ("master_slave_mode = on\nmaster_slave_sub_mode = 'logical'", LogicalReplication),
@@ -537,7 +546,7 @@ mqtt_topic_prefix = 'pgbalancer'
         assert_eq!(loaded.config.base_dir, dir.path());
         assert!(loaded.notes.len() == 1 && notes(&loaded)[0].starts_with("there is no configuration file"));
         std::fs::write(&path, b"\xef\xbb\xbfport = 5000 # caf\xe9\r\nwd_authkey = 'caf\xe9'\r\n").unwrap();
-        let errors = load(&path).unwrap_err();
+        let errors = load(&path).unwrap_err().errors;
         assert_eq!(
             errors[0].to_string(),
             format!("{}:2: the value holds a zero byte or is not UTF-8", path.display())

@@ -5,6 +5,7 @@
 mod check;
 mod lexer;
 mod load;
+mod migrate;
 mod names;
 mod old_mode;
 pub mod param;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use crate::error::NodeId;
 
 pub use load::{Loaded, load, parse_text};
+pub use migrate::{Migrated, migrate};
 pub use pattern::regex as pattern_regex;
 pub use reload::{Reloaded, reload};
 pub use show::{Show, ShowRow, show, status};
@@ -77,6 +79,28 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Everything that is to be said about files that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why not.
+    pub errors: Vec<ConfigError>,
+    /// What would be said of them otherwise.
+    pub notes: Vec<Note>,
+}
+
+impl Rejected {
+    /// All of it, a line each; the warnings first.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.notes.iter().map(ToString::to_string).chain(self.errors.iter().map(ToString::to_string))
+    }
+}
+
+impl From<ConfigError> for Rejected {
+    fn from(error: ConfigError) -> Self {
+        Rejected { errors: vec![error], notes: Vec::new() }
+    }
+}
 
 fn placed(f: &mut fmt::Formatter<'_>, place: Option<&Place>, text: &str) -> fmt::Result {
     match place {

@@ -39,8 +39,9 @@ impl OldMode {
             }
             (Some(true), _) => Ok(Some(ClusteringMode::NativeReplication)),
             (_, Some(true)) => Ok(Some(self.sub_mode.unwrap_or(ClusteringMode::StreamingReplication))),
-            (_, Some(false)) => Ok(Some(ClusteringMode::Raw)),
-            (_, None) => Ok(None),
+            // Of old both were off unless a file said otherwise.
+            (Some(false), None) | (_, Some(false)) => Ok(Some(ClusteringMode::Raw)),
+            (None, None) => Ok(None),
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Spec {
     pub hidden: bool,
     /// A value for the sample file that says more than the default.
     pub example: Option<&'static str>,
+    /// A value that the sample file sets: what is best for new sites, where the default is pgpool-II's.
+    pub sample: Option<&'static str>,
     /// Names it had before, or has in other documents.
     pub old_names: &'static [&'static str],
 }
@@ -72,6 +74,12 @@ impl Spec {
     /// For the sample file.
     pub const fn example(mut self, literal: &'static str) -> Spec {
         self.example = Some(literal);
+        self
+    }
+
+    /// Set in the sample file.
+    pub const fn sample(mut self, literal: &'static str) -> Spec {
+        self.sample = Some(literal);
         self
     }
 
@@ -192,7 +200,7 @@ impl Group {
 }
 
 const fn spec(kind: Kind) -> Spec {
-    Spec { kind, nodes: Nodes::One, hidden: false, example: None, old_names: &[] }
+    Spec { kind, nodes: Nodes::One, hidden: false, example: None, sample: None, old_names: &[] }
 }
 
 pub(super) const INT_MAX: i64 = i32::MAX as i64;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::load::{self, Loaded};
 use super::param::{Change, Param};
 use super::table::PARAMETERS;
-use super::{Config, ConfigError, Note};
+use super::{Config, Note, Rejected};
 
 /// What of a server in use stays as it is: its connections and its status belong to that server.
 const BOUND: [&str; 3] = ["backend_hostname", "backend_port", "backend_data_directory"];
@@ -25,9 +25,9 @@ pub struct Reloaded {
 }
 
 /// Reads the configuration again. A file that is gone is an error here: defaults would stop a service.
-pub fn reload(running: &Config, path: &Path) -> Result<Reloaded, Vec<ConfigError>> {
+pub fn reload(running: &Config, path: &Path) -> Result<Reloaded, Rejected> {
     if let Err(error) = load::read_file(path) {
-        return Err(vec![load::unreadable(path, &error)]);
+        return Err(load::unreadable(path, &error).into());
     }
     load::load(path).map(|loaded| merge(running, loaded))
 }

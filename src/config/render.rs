@@ -17,10 +17,11 @@ const HEAD: &str = "\
 # their own: name0 is for the first node, name1 for the second, and so on.
 # Units: B kB MB GB TB for sizes; us ms s min h d for times.
 # Parameters change when the configuration is read again (`reload`), unless it says \"restart\".
+# Lines without a sign of comment are what is best for new sites where the default is pgpool-II's.
 # A file of pgpool-II can be used as it is.
 ";
 
-/// `conf-samples/pgbalancer.conf.sample`: every parameter, commented out.
+/// `conf-samples/pgbalancer.conf.sample`: every parameter, commented out but for what suits new sites.
 pub fn sample() -> String {
     let mut out = HEAD.to_owned();
     let mut last = None;
@@ -35,6 +36,9 @@ pub fn sample() -> String {
             let _ = writeln!(out, "# {}", takes.join("; "));
         }
         let _ = writeln!(out, "#{} = {}", sample_name(param), sample_value(param));
+        if let Some(value) = param.spec.sample {
+            let _ = writeln!(out, "{} = {value}", sample_name(param));
+        }
     }
     out
 }
@@ -174,10 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_gives_the_defaults_without_a_note() {
+    fn the_sample_gives_the_defaults_but_for_many_sessions_a_worker_without_a_note() {
         let defaults = Config { base_dir: ".".into(), ..Config::default() };
         let loaded = read(&sample());
-        assert_eq!((loaded.config, loaded.notes), (defaults.clone(), vec![]));
+        let many = Config { num_init_children: 4, sessions_per_child: 2500, ..defaults.clone() };
+        assert_eq!((loaded.config, loaded.notes), (many, vec![]));
 
         let is_setting =
             |line: &&str| line.starts_with('#') && line.contains(" = ") && !line.starts_with("# ");

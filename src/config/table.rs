@@ -97,9 +97,9 @@ parameters! {
         process_management_strategy: ProcessManagementStrategy =
             words("gentle", ProcessManagementStrategy::WORDS), Reload,
             "How fast spare workers go away in dynamic mode.";
-        num_init_children: i64 = int(32, 1, INT_MAX), Init,
+        num_init_children: i64 = int(32, 1, INT_MAX).sample("4"), Init,
             "Worker processes; with one session each, also the most clients at a time.";
-        sessions_per_child: i64 = int(1, 1, 100_000), Init,
+        sessions_per_child: i64 = int(1, 1, 100_000).sample("2500"), Init,
             "Clients that one worker serves at a time (ours; 1 is pgpool-II's model, thousands are fine).";
         io_method: IoMethod = words("auto", IoMethod::WORDS), Init,
             "How workers wait for sockets (ours); auto: io_uring for many sessions a process, else epoll.";

@@ -20,8 +20,8 @@ impl Supervisor {
                 }
                 self.nodes().take_new();
             }
-            Err(errors) => {
-                errors.iter().for_each(|error| crate::say!(Warning, "{error}"));
+            Err(rejected) => {
+                rejected.lines().for_each(|line| crate::say!(Warning, "{line}"));
                 crate::say!(
                     Warning,
                     "configuration file {} contains errors; nothing was changed",

@@ -96,8 +96,8 @@ fn choose_io(wanted: IoMethod) -> Result<(), Failure> {
 }
 
 fn load(launch: &Launch) -> Result<Config, Failure> {
-    let loaded = config::load(&launch.config_path).map_err(|errors| {
-        errors.iter().for_each(|error| crate::say!(Error, "{error}"));
+    let loaded = config::load(&launch.config_path).map_err(|rejected| {
+        rejected.lines().for_each(|line| crate::say!(Error, "{line}"));
         let text = format!("configuration file {} contains errors", launch.config_path.display());
         Failure { text, exit: exit::FATAL }
     })?;
