@@ -10,6 +10,7 @@ mod clients;
 mod config;
 mod copy;
 mod layers;
+mod init_script;
 mod limits;
 mod log_collector;
 mod logging;

@@ -74,7 +74,7 @@ fn with_environment(mut command: Command, door: &Door) -> Command {
 }
 
 /// Where PostgreSQL's client programs are: Debian keeps all versions side by side, outside PATH.
-fn pg_bin() -> PathBuf {
+pub(crate) fn pg_bin() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     found.retain(|bin| bin.join("pgbench").exists());
