@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::{Listener, ListenerKind};
 use crate::config::Config;
-use crate::sys::socket::{listen_tcp, listen_unix};
+use crate::sys::socket::{find_group, listen_tcp, listen_unix};
 
 /// A socket that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,8 @@ pub(super) enum ListenError {
     Address(String, i64, io::Error),
     #[error("could not make socket file {}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
+    #[error("unix_socket_group = '{0}': {1}")]
+    Group(String, io::Error),
     #[error("no address to listen on: listen_addresses and unix_socket_directories are empty")]
     Nothing,
 }
@@ -32,12 +34,17 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, ListenError> {
 }
 
 fn open_all(config: &Config, backlog: i32, listeners: &mut Vec<Listener>) -> Result<(), ListenError> {
+    let group = match config.unix_socket_group.as_str() {
+        "" => None,
+        name => Some(find_group(name).map_err(|error| ListenError::Group(name.to_owned(), error))?),
+    };
     let directories = config.unix_socket_directories.iter().filter(|directory| !directory.is_empty());
     for (number, directory) in directories.enumerate() {
         let path = Path::new(directory).join(format!(".s.PGSQL.{}", config.port));
         crate::say!(Log, "create socket files[{number}]: {}", path.display());
         let mode = u32::try_from(config.unix_socket_permissions).unwrap_or(0o777) & 0o777;
-        let fd = listen_unix(&path, backlog, mode).map_err(|error| ListenError::File(path.clone(), error))?;
+        let fd = listen_unix(&path, backlog, mode, group)
+            .map_err(|error| ListenError::File(path.clone(), error))?;
         listeners.push(Listener { fd, kind: ListenerKind::Unix(path) });
     }
     let names = config.listen_addresses.iter().filter(|name| !name.is_empty());
@@ -127,7 +134,7 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let path = dir.path().join(".s.PGSQL.1");
         let mut listeners = vec![Listener {
-            fd: listen_unix(&path, 1, 0o777).unwrap(),
+            fd: listen_unix(&path, 1, 0o777, None).unwrap(),
             kind: ListenerKind::Unix(path.clone()),
         }];
         let port = i64::from(taken.local_addr().unwrap().port());

@@ -14,6 +14,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     listen, recv, send, setsockopt, socket, socketpair, sockopt,
 };
+use nix::unistd::{Gid, Group, chown};
 
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
@@ -30,16 +31,33 @@ pub fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Listens on a Unix socket. A file that a dead process left is replaced; one that answers is in use.
-pub fn listen_unix(path: &Path, backlog: i32, mode: u32) -> io::Result<OwnedFd> {
+/// Listens on a Unix socket. A file that a dead process left is replaced; one that answers is in use. `group`: who
+/// owns the file besides its user, if not the group of this process.
+pub fn listen_unix(path: &Path, backlog: i32, mode: u32, group: Option<Gid>) -> io::Result<OwnedFd> {
     let address = UnixAddr::new(path)?;
     remove_stale(path)?;
     let fd = socket(AddressFamily::Unix, SockType::Stream, FLAGS, None)?;
     bind(fd.as_raw_fd(), &address)?;
     // Before listen: nobody can connect until the permissions are right.
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    listen(&fd, depth(backlog))?;
+    let shut = chown(path, None, group).map_err(io::Error::from);
+    let shut = shut.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
+    if let Err(error) = shut.and_then(|()| Ok(listen(&fd, depth(backlog))?)) {
+        // What cannot be used must not stay behind.
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
     Ok(fd)
+}
+
+/// A group by its name, or by its number.
+///
+/// # Errors
+/// There is no such group (`NotFound`), or what the system says.
+pub fn find_group(name: &str) -> io::Result<Gid> {
+    if let Some(group) = Group::from_name(name)? {
+        return Ok(group.gid);
+    }
+    name.parse().map(Gid::from_raw).map_err(|_| io::ErrorKind::NotFound.into())
 }
 
 fn start(fd: &OwnedFd, address: &dyn SockaddrLike, backlog: i32) -> io::Result<()> {
@@ -111,11 +129,11 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".s.PGSQL.1");
-        let first = listen_unix(&path, 4, 0o700).unwrap();
+        let first = listen_unix(&path, 4, 0o700, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(listen_unix(&path, 4, 0o777).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen_unix(&path, 4, 0o777, None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        listen_unix(&path, 4, 0o777).unwrap();
+        listen_unix(&path, 4, 0o777, None).unwrap();
     }
 
     #[test]
@@ -123,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         fs::write(&path, "x").unwrap();
-        assert!(listen_unix(&path, 4, 0o777).is_err());
+        assert!(listen_unix(&path, 4, 0o777, None).is_err());
         assert!(path.exists());
     }
 

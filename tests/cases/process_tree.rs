@@ -1,5 +1,6 @@
 //! The supervisor and its children: signals, replacement, pid file, commands.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -285,4 +286,42 @@ fn a_client_that_a_full_worker_was_told_of_is_taken_by_another() {
         }
         clients.into_iter().for_each(Client::terminate);
     }
+}
+
+/// Several addresses and directories, and files with the group and the permissions that the configuration names.
+#[test]
+fn it_listens_wherever_it_is_told_to() {
+    let dirs = [process::server_dir("sockets"), process::server_dir("sockets")];
+    let paths = dirs.each_ref().map(|dir| dir.path().to_str().unwrap().to_owned());
+    // A group that both root and an ordinary user may give a file to: their own.
+    let group = nix::unistd::Group::from_gid(std::fs::metadata(dirs[0].path()).unwrap().gid().into())
+        .unwrap()
+        .unwrap();
+    let conf = Conf::of(shared())
+        .set("listen_addresses", "'127.0.0.1, 127.0.0.2'")
+        .set("unix_socket_directories", &format!("'{}, {}'", paths[0], paths[1]))
+        .set("unix_socket_group", &format!("'{}'", group.name))
+        .set("unix_socket_permissions", "0640");
+    let mut balancer = Balancer::start(conf);
+    for host in ["127.0.0.1", "127.0.0.2", &paths[0], &paths[1]] {
+        let door = Door { host: host.to_owned(), ..balancer.door("postgres") };
+        assert_eq!(
+            tools::run(tools::psql(&door).args(["-A", "-t", "-c", "SELECT 1"])).succeeded().out,
+            "1\n"
+        );
+    }
+    let files = paths.each_ref().map(|path| Path::new(path).join(format!(".s.PGSQL.{}", balancer.port)));
+    for file in &files {
+        let meta = std::fs::metadata(file).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.gid()), (0o640, group.gid.as_raw()));
+    }
+    balancer.stop();
+    assert!(!files.iter().any(|file| file.exists()));
+}
+
+#[test]
+fn a_group_that_nobody_knows_is_an_error_that_names_it() {
+    let balancer = Balancer::prepared_only(Conf::of(shared()).set("unix_socket_group", "'no_such_group'"));
+    let ran = run(&balancer, &["-n"]);
+    assert!(!ran.ok && said(&ran).contains("unix_socket_group = 'no_such_group'"), "{}", said(&ran));
 }

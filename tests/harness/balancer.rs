@@ -117,6 +117,13 @@ impl Balancer {
         Balancer::start_program(Program::under_test(), conf, files)
     }
 
+    /// Starts nothing: for commands on its configuration.
+    pub(crate) fn prepared_only(conf: Conf) -> Balancer {
+        let balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        balancer.write_conf();
+        balancer
+    }
+
     /// For a configuration that keeps it from saying anything: waits until it listens.
     pub(crate) fn start_silent(conf: Conf) -> Balancer {
         let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
