@@ -13,6 +13,7 @@ mod pidfile;
 mod reload;
 pub mod request;
 mod run;
+mod spare;
 mod start;
 mod stop;
 mod tree;

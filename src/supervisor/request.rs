@@ -29,6 +29,8 @@ pub enum Request {
     Cancelled(Ticket),
     /// The kernel has told this worker, and no other, of a client that it has no place for.
     ClientWaits,
+    /// This worker has no place left for another client.
+    Full,
     /// A node failed a session or the replication check.
     BackendFailed {
         /// Which one.
@@ -109,6 +111,8 @@ pub enum Order {
     },
     /// The cancel request that this worker passed on has been carried out.
     Cancelled(Ticket),
+    /// End, unless a client has come.
+    Leave,
     /// A client may wait at the listening sockets though the kernel does not say so.
     LookForClients,
 }

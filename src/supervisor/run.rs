@@ -14,6 +14,7 @@ use super::listen;
 use super::nodes::Nodes;
 use super::pidfile::PidFile;
 use super::request::{Answer, Incoming, Order, Received, Request, StopMode, ToSupervisor, receive, tell};
+use super::spare::Spare;
 use super::start::Launch;
 use super::stop::Stopping;
 use super::tree::{Child, State, Tree, log_ending};
@@ -44,6 +45,8 @@ pub(super) struct Supervisor {
     pub(super) collector: Option<Collector>,
     /// Made by `run`; a child drops its copy.
     pub(super) signals: Option<Signals>,
+    /// The number of idle workers, in dynamic mode.
+    pub(super) spare: Spare,
     /// Until when the start message may wait; `None` once it is out.
     starting: Option<Instant>,
 }
@@ -70,6 +73,7 @@ impl Supervisor {
             stopping: None,
             collector: None,
             signals: None,
+            spare: Spare::new(Instant::now()),
             starting: Some(Instant::now() + KNOW_NODES),
         }
     }
@@ -85,6 +89,7 @@ impl Supervisor {
             }
         }
         loop {
+            self.tend_spare(Instant::now());
             self.fork_due();
             self.announce();
             if let Some(code) = self.stopped() {
@@ -136,7 +141,8 @@ impl Supervisor {
     fn timeout(&self) -> PollTimeout {
         let start = self.starting.map(|_| Instant::now() + Duration::from_millis(50));
         let stop = self.stopping.as_ref().and_then(Stopping::kill_at);
-        let Some(next) = [self.tree.next_due(), start, stop].into_iter().flatten().min() else {
+        let Some(next) = [self.tree.next_due(), start, stop, self.spare_due()].into_iter().flatten().min()
+        else {
             return PollTimeout::NONE;
         };
         // One more, so that the time has come when poll returns.
@@ -232,11 +238,16 @@ impl Supervisor {
             if self.stopping.is_none() || ending != Ending::Exited(0) {
                 log_ending(slot.role.label, pid, ending);
             }
+            let served = slot.role.serves_clients;
             (slot.role.clear)(&self.segment, slot.index);
             slot.died(Instant::now(), ending, self.stopping.is_none() || slot.role.is_logger);
             if ending == Ending::Exited(i32::from(exit::FATAL)) {
                 // As in pgpool-II: a child's FATAL means that none of its kind can live.
                 self.stop(StopMode::Fast, exit::FATAL);
+            }
+            if served {
+                // The kernel may have told it, and no other, of a client.
+                self.find_place(pid);
             }
         }
     }
@@ -265,6 +276,10 @@ impl Supervisor {
                 self.pass_on(worker, Order::Cancel { pid, key, ticket })
             }
             Request::Cancelled(ticket) => self.pass_on(ticket.worker, Order::Cancelled(ticket)),
+            Request::Full => {
+                self.worker_is_full(Instant::now());
+                Answer::Done
+            }
             Request::ClientWaits => self.find_place(pid),
             Request::BackendFailed { node, reason } => self.nodes().failed(node, &reason, pid),
             Request::BackendAnswers { node } => self.nodes().answers(node),
@@ -293,7 +308,7 @@ impl Supervisor {
         }
     }
 
-    fn pass_on(&self, worker: usize, order: Order) -> Answer {
+    pub(super) fn pass_on(&self, worker: usize, order: Order) -> Answer {
         let socket = self.tree.server(worker).and_then(|child| child.socket.as_ref());
         let Some(socket) = socket else { return Answer::Refused(format!("there is no worker {worker}")) };
         match tell(socket, &Incoming::Order(order)) {

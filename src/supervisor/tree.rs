@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::child::ChildContext;
+use super::spare::workers_at_start;
 use crate::config::Config;
 use crate::shm::Segment;
 use crate::sys::process::{Ending, ProcessId, send_signal};
@@ -72,11 +73,16 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new(roles: &'static [Role], config: &Config, now: Instant) -> Tree {
+        let at_start = workers_at_start(config);
         let places = roles.iter().flat_map(|role| (0..(role.count)(config)).map(move |index| (role, index)));
         let slots = places.map(|(role, index)| Slot {
             role,
             index,
-            state: State::Due(now),
+            // In dynamic mode the others come when they are needed.
+            state: match role.serves_clients && index >= at_start {
+                true => State::Empty,
+                false => State::Due(now),
+            },
             births: 0,
             quick_deaths: 0,
         });

@@ -58,9 +58,9 @@ fn run_in_scene(script: &str) {
 fn can_run(file: &str) -> bool {
     let missing = [file, "/lib/lsb/init-functions"].into_iter().find(|path| !Path::new(path).exists());
     if let Some(path) = missing {
-        println!("skipped: there is no {path}");
+        eprintln!("skipped: there is no {path}");
     } else if !nix::unistd::geteuid().is_root() {
-        println!("skipped: init scripts are run by root");
+        eprintln!("skipped: init scripts are run by root");
     }
     missing.is_none() && nix::unistd::geteuid().is_root()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::harness::balancer::{Conf, Program};
+use crate::harness::client::PROTOCOL_3_0;
 use crate::harness::message::Report;
 use crate::harness::process::{self, is_alive, title};
 use crate::harness::{Balancer, Client, shared, wait};
@@ -197,4 +198,53 @@ fn nobody_waits_for_a_worker_that_is_stuck() {
     process::go_on(stuck);
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(clients.iter().all(|client| balancer.worker_of(client) == busy));
+}
+
+/// In dynamic mode there are a few idle workers, more when they are needed at once, and never more than the most.
+#[test]
+fn workers_come_when_they_are_needed() {
+    let conf = Conf::of(shared())
+        .set("process_management_mode", "dynamic")
+        .set("num_init_children", "12")
+        .set("min_spare_children", "1")
+        .set("max_spare_children", "2");
+    let balancer = Balancer::start(conf);
+    let door = balancer.door("postgres");
+    let workers =
+        || balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count();
+    assert_eq!(workers(), 2);
+    // Quicker than the cycle of two seconds: each needs a worker, and two are there.
+    let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(&door)).collect();
+    assert!(clients.iter_mut().all(|client| client.ask("SELECT 1") == "1"));
+    assert_eq!(workers(), 12);
+    // The next one waits until somebody leaves.
+    let mut late = Client::open(&door);
+    clients.pop().unwrap().terminate();
+    late.introduce(&door, PROTOCOL_3_0, &[]).expect("the place of the one that left");
+    assert_eq!(late.ask("SELECT 1"), "1");
+}
+
+/// A worker that is sent away loses no client: the one it was just told of goes to another.
+#[test]
+fn a_worker_that_leaves_loses_no_client() {
+    let conf = Conf::of(shared())
+        .set("process_management_mode", "dynamic")
+        .set("process_management_strategy", "aggressive")
+        .set("num_init_children", "8")
+        .set("min_spare_children", "1")
+        .set("max_spare_children", "2");
+    let balancer = Balancer::start(conf);
+    let door = balancer.door("postgres");
+    let workers =
+        || balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count();
+    let clients: Vec<Client> = (0..8).map(|_| Client::connect(&door)).collect();
+    clients.into_iter().for_each(Client::terminate);
+    assert_eq!(workers(), 8);
+    // Until the idle ones have been too many for 25 cycles of two seconds; clients come all the time.
+    wait::until("the idle workers to be sent away", Duration::from_secs(90), || {
+        Client::connect(&door).terminate();
+        // Not always two in the end: the clients that come all the time keep one or the other busy.
+        (workers() < 6).then_some(())
+    });
+    Client::connect(&door).terminate();
 }

@@ -87,6 +87,7 @@ impl Worker {
                     self.cancel_here(pid, &key, ticket);
                 }
                 Some(Incoming::Order(Order::Cancelled(ticket))) => self.cancel_done(ticket),
+                Some(Incoming::Order(Order::Leave)) => self.leaving = self.is_unused(),
                 Some(Incoming::Order(Order::LookForClients)) => self.net.look_at_listeners(),
                 Some(Incoming::Answer(_)) => {}
                 None => return None,

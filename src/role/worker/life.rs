@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{TICK, Worker};
 use crate::config::ProcessManagementMode;
 use crate::shm::WorkerRow;
-use crate::supervisor::RENEW;
+use crate::supervisor::{NO_RESTART, RENEW};
 
 /// How long a worker with more clients than the others leaves new ones to them. After that it takes one
 /// whatever the others do: they may be stuck, and no client shall wait for that.
@@ -22,6 +22,9 @@ impl Worker {
         }
         if self.stopping {
             return Some(0);
+        }
+        if self.leaving {
+            return Some(NO_RESTART);
         }
         let served = self.row.client_connections;
         if self.is_spent() {
@@ -84,6 +87,7 @@ impl Worker {
     pub(super) fn has_room(&self) -> bool {
         !self.free.is_empty()
             && !self.stopping
+            && !self.leaving
             && !self.is_spent()
             && self.full_until.is_none()
             && self.courtesy.is_none()

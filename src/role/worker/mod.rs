@@ -12,6 +12,7 @@ mod setup;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use crate::config::ProcessManagementMode;
 use crate::net::{Names, Net, Wire};
 use crate::pool::Pool;
 use crate::session::{Ctx, Errand, Session, Shared};
@@ -60,6 +61,8 @@ struct Worker {
     born: Instant,
     /// No new clients: a smart shutdown, or descriptors have run out until this moment.
     stopping: bool,
+    /// One of too many: it ends when it is idle.
+    leaving: bool,
     full_until: Option<Instant>,
     /// Until when new clients are left to workers that have fewer.
     courtesy: Option<Instant>,
@@ -136,6 +139,10 @@ impl Worker {
         if listens != self.row.listens {
             self.row.listens = listens;
             self.shared.segment.set_worker(self.shared.worker, &self.row);
+            let dynamic = self.shared.config.process_management_mode == ProcessManagementMode::Dynamic;
+            if !listens && self.free.is_empty() && dynamic {
+                self.tell(&Request::Full);
+            }
         }
         self.net.listen(listens)
     }

@@ -67,6 +67,7 @@ impl Worker {
             tickets: Vec::new(),
             last_ticket: 0,
             stopping: false,
+            leaving: false,
             full_until: None,
             courtesy: None,
             last_seen: now,
