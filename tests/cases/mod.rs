@@ -14,6 +14,7 @@ mod layers;
 mod limits;
 mod log_collector;
 mod logging;
+mod memory;
 mod pooling;
 mod process_tree;
 mod protocol;

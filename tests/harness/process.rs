@@ -91,7 +91,16 @@ pub(crate) fn title(pid: i32) -> String {
 
 /// The most memory the process ever held, in KiB.
 pub(crate) fn peak_memory_kib(pid: i32) -> u64 {
-    let line = status_line(pid, "VmHWM:").unwrap_or_default();
+    status_number(pid, "VmHWM:")
+}
+
+/// The memory it holds now, in KiB.
+pub(crate) fn memory_kib(pid: i32) -> u64 {
+    status_number(pid, "VmRSS:")
+}
+
+fn status_number(pid: i32, name: &str) -> u64 {
+    let line = status_line(pid, name).unwrap_or_default();
     line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
