@@ -200,18 +200,28 @@ fn nobody_waits_for_a_worker_that_is_stuck() {
     assert!(clients.iter().all(|client| balancer.worker_of(client) == busy));
 }
 
+/// In dynamic mode, with so many workers at the most and between one and two idle ones.
+fn dynamic(most: &str) -> Balancer {
+    let conf = Conf::of(shared())
+        .set("process_management_mode", "dynamic")
+        .set("process_management_strategy", "aggressive")
+        .set("num_init_children", most)
+        .set("min_spare_children", "1")
+        .set("max_spare_children", "2");
+    Balancer::start(conf)
+}
+
+/// Workers, busy or not.
+fn all_workers(balancer: &Balancer) -> usize {
+    balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count()
+}
+
 /// In dynamic mode there are a few idle workers, more when they are needed at once, and never more than the most.
 #[test]
 fn workers_come_when_they_are_needed() {
-    let conf = Conf::of(shared())
-        .set("process_management_mode", "dynamic")
-        .set("num_init_children", "12")
-        .set("min_spare_children", "1")
-        .set("max_spare_children", "2");
-    let balancer = Balancer::start(conf);
+    let balancer = dynamic("12");
     let door = balancer.door("postgres");
-    let workers =
-        || balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count();
+    let workers = || all_workers(&balancer);
     assert_eq!(workers(), 2);
     // Quicker than the cycle of two seconds: each needs a worker, and two are there.
     let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(&door)).collect();
@@ -227,16 +237,9 @@ fn workers_come_when_they_are_needed() {
 /// A worker that is sent away loses no client: the one it was just told of goes to another.
 #[test]
 fn a_worker_that_leaves_loses_no_client() {
-    let conf = Conf::of(shared())
-        .set("process_management_mode", "dynamic")
-        .set("process_management_strategy", "aggressive")
-        .set("num_init_children", "8")
-        .set("min_spare_children", "1")
-        .set("max_spare_children", "2");
-    let balancer = Balancer::start(conf);
+    let balancer = dynamic("8");
     let door = balancer.door("postgres");
-    let workers =
-        || balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count();
+    let workers = || all_workers(&balancer);
     let clients: Vec<Client> = (0..8).map(|_| Client::connect(&door)).collect();
     clients.into_iter().for_each(Client::terminate);
     assert_eq!(workers(), 8);
