@@ -49,7 +49,7 @@ pub(super) fn migrate(path: &Path) -> u8 {
     };
     migrated.notes.iter().for_each(|note| eprintln!("{note}"));
     let mut out = std::io::stdout();
-    match out.write_all(migrated.text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(&migrated.text).and_then(|()| out.flush()) {
         Ok(()) => exit::OK,
         Err(error) => {
             eprintln!("could not write the new file: {error}");

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::lexer::{self, Line};
-use super::names::{self, Meaning};
+use super::names::{self, Meaning, Naming};
 use super::old_mode::OldMode;
 use super::param::Param;
 use super::table::Config;
@@ -23,10 +23,16 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings.
     pub notes: Vec<Note>,
+    /// How the names of the files were read.
+    pub(super) naming: Naming,
+    /// The clustering mode came from parameters of older versions.
+    pub(super) old_mode: bool,
+    /// The names of today need a number of this member of the watchdog that no file holds.
+    pub(super) needs_number: bool,
 }
 
 /// Reads the text of a file; the error of a file that is not there is `NotFound`.
-pub(super) type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 /// Reads the configuration file. A file that is not there leaves everything at its default, with a note.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
@@ -71,19 +77,29 @@ pub fn parse_text(text: &str, file: &Path, read: Read<'_>) -> Result<Loaded, Rej
     };
     let own = own_number(&base_dir, read);
     let config = Config { base_dir, ..Config::default() };
-    let mut reading =
-        Reading { config, places: HashMap::new(), notes: Vec::new(), errors: lines.errors, tells_own: false };
-    reading.take(&lines.settings, own.clone());
+    let names = lines.settings.iter().map(|one| one.name.as_str());
+    let naming = Naming::new(names, own.clone().ok().flatten().unwrap_or(0));
+    let mut reading = Reading {
+        config,
+        places: HashMap::new(),
+        notes: Vec::new(),
+        errors: lines.errors,
+        tells_own: false,
+        old_mode: false,
+    };
+    reading.take(&lines.settings, &naming);
+    let needs_number = reading.tells_own && own == Ok(None);
     check::all(&mut reading, own);
-    if reading.errors.is_empty() {
-        Ok(Loaded { config: reading.config, notes: reading.notes })
+    let Reading { config, notes, errors, old_mode, .. } = reading;
+    if errors.is_empty() {
+        Ok(Loaded { config, notes, naming, old_mode, needs_number })
     } else {
-        Err(Rejected { errors: reading.errors, notes: reading.notes })
+        Err(Rejected { notes, errors })
     }
 }
 
 /// The number of this member of the watchdog, or why it is not known. Ok(None): there is no such file.
-pub(super) fn own_number(base: &Path, read: Read<'_>) -> Result<Option<usize>, String> {
+fn own_number(base: &Path, read: Read<'_>) -> Result<Option<usize>, String> {
     for name in ["pgpool_node_id", "pgbalancer_node_id"] {
         let path = base.join(name);
         let text = match read(&path) {
@@ -163,17 +179,16 @@ pub(super) struct Reading {
     pub(super) errors: Vec<ConfigError>,
     /// Old names, which do not need a number, tell which member of the watchdog this is.
     pub(super) tells_own: bool,
+    /// The clustering mode came from old names.
+    old_mode: bool,
 }
 
 impl Reading {
-    fn take(&mut self, settings: &[Setting], own: Result<Option<usize>, String>) {
-        let own = own.ok().flatten().unwrap_or(0);
+    fn take(&mut self, settings: &[Setting], naming: &Naming) {
         let mut mode = OldMode::default();
-        let heartbeat = Heartbeat::of(settings.iter().map(|one| one.name.as_str()));
         self.tells_own = settings.iter().any(|one| one.name.eq_ignore_ascii_case("wd_hostname"));
         for setting in settings {
-            let name = heartbeat.shift(&setting.name, own);
-            match names::meaning(name.as_deref().unwrap_or(&setting.name), own) {
+            match naming.meaning(&setting.name) {
                 Meaning::Param(param, id, note) => {
                     self.note(&setting.place, note);
                     self.set(param, id, setting);
@@ -185,7 +200,10 @@ impl Reading {
                     }
                     mode.place = Some(setting.place.clone());
                 }
-                Meaning::Nothing(text) => self.note(&setting.place, Some(text)),
+                Meaning::Gone(reason) => {
+                    self.note(&setting.place, Some(names::gone(&setting.name, reason)));
+                }
+                Meaning::Unknown(text) => self.note(&setting.place, Some(text)),
                 Meaning::Wrong(text) => self.errors.push(error(setting.place.clone(), text)),
             }
         }
@@ -216,12 +234,13 @@ impl Reading {
             return self.note(&place.clone(), Some(text.to_owned()));
         }
         match mode.becomes() {
-            Ok(None) => {
-                let text = "master_slave_sub_mode says nothing without master_slave_mode";
-                self.note(&place.clone(), Some(text.to_owned()));
-            }
-            Ok(Some(new)) => {
-                let text = format!("old parameters taken as backend_clustering_mode = {}", new.word());
+            Ok(new) => {
+                self.old_mode = true;
+                let text = format!(
+                    "parameters of older versions are taken as backend_clustering_mode = '{}'{}",
+                    new.word(),
+                    if mode.is_on() { "" } else { ": neither replication_mode nor master_slave_mode is on" },
+                );
                 self.note(&place.clone(), Some(text));
                 self.config.backend_clustering_mode = new;
             }
@@ -244,28 +263,6 @@ impl Reading {
     /// Where the parameter of a node was set last.
     pub(super) fn place_of(&self, name: &'static str, id: Option<usize>) -> Option<&Place> {
         self.places.get(&(name, id))
-    }
-}
-
-fn starts_with(name: &str, start: &str) -> bool {
-    name.get(..start.len()).is_some_and(|part| part.eq_ignore_ascii_case(start))
-}
-
-/// Whether the devices of the heartbeat belong to destinations, whose numbers leave this member out.
-pub(super) struct Heartbeat(bool);
-
-impl Heartbeat {
-    /// As the names in the files say.
-    pub(super) fn of<'a>(mut names: impl Iterator<Item = &'a str>) -> Heartbeat {
-        Heartbeat(names.any(|name| starts_with(name, "heartbeat_destination")))
-    }
-
-    /// Today's name of a device, if it is another one.
-    pub(super) fn shift(&self, name: &str, own: usize) -> Option<String> {
-        const BASE: &str = "heartbeat_device";
-        let number: usize =
-            name.get(BASE.len()..).filter(|_| self.0 && starts_with(name, BASE))?.parse().ok()?;
-        Some(format!("{BASE}{}", if number < own { number } else { number.saturating_add(1) }))
     }
 }
 
@@ -460,7 +457,7 @@ mqtt_topic_prefix = 'pgbalancer'
             other_pgpool_hostname0 = 'b'\nother_pgpool_port0 = 9999\nother_wd_port0 = 9000\n\
             heartbeat_destination0 = 'b'\nheartbeat_destination_port0 = 9694\nheartbeat_device0 = 'eth0'\n";
         let loaded = loaded(text);
-        assert_eq!(loaded.notes.len(), 14);
+        assert_eq!(loaded.notes.len(), 15);
         let config = loaded.config;
         assert_eq!((config.delegate_ip.as_str(), config.work_dir.as_str()), ("10.0.0.9", "/var/log"));
         assert!(!config.failover_on_backend_error);
@@ -498,6 +495,7 @@ mqtt_topic_prefix = 'pgbalancer'
         for (text, mode) in [
             ("", StreamingReplication),
             ("replication_mode = off", Raw),
+            ("master_slave_sub_mode = stream", Raw),
             ("replication_mode = on", NativeReplication),
             ("master_slave_mode = on", StreamingReplication),
             ("master_slave_mode = on\nmaster_slave_sub_mode = 'logical'", LogicalReplication),

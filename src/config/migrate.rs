@@ -1,259 +1,235 @@
-//! A configuration file in today's names: `pgbalancer --migrate`.
-//!
-//! Line by line, so that comments, blanks and the order stay. The new file means what the old one meant: a test
-//! loads both. Reads files only through the function it is given.
+//! A configuration file written again in today's names: renamed lines get their new name, lines without
+//! effect become comments, and all else stays byte by byte. What the file means stays the same.
+//! Only files without mistakes are written again: of others nobody knows what they mean.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
+use std::io;
 use std::path::Path;
 
 use super::lexer::{self, Line};
-use super::load::{self, Heartbeat, Read};
-use super::names::{self, Meaning};
+use super::load::{self, Loaded, parse_text};
+use super::names::Meaning;
 use super::{Note, Place, Rejected};
 
 /// A file in today's names.
 #[derive(Debug)]
 pub struct Migrated {
-    /// The file.
-    pub text: String,
-    /// What is left to be done by hand.
+    /// The whole file; comments may be in any encoding.
+    pub text: Vec<u8>,
+    /// What is left to do by hand.
     pub notes: Vec<Note>,
 }
 
-/// Reads a file and writes it in today's names.
-///
-/// # Errors
-/// What is wrong with the file, as at a start.
+/// Reads the file and writes it again.
 pub fn migrate(path: &Path) -> Result<Migrated, Rejected> {
-    let text = load::read_file(path).map_err(|error| Rejected::from(load::unreadable(path, &error)))?;
-    migrate_text(&text, path, &load::read_file)
+    let bytes = std::fs::read(path).map_err(|error| load::unreadable(path, &error))?;
+    rewrite(&bytes, path, &load::read_file)
 }
 
-fn migrate_text(text: &str, file: &Path, read: Read<'_>) -> Result<Migrated, Rejected> {
-    let loaded = load::parse_text(text, file, read)?;
-    let own = load::own_number(&loaded.config.base_dir, read).ok().flatten();
-    let mut migration = Migration {
-        file,
-        own: own.unwrap_or(0),
-        heartbeat: Heartbeat::of(text.split('\n').filter_map(name_of)),
-        mode: loaded.config.backend_clustering_mode.word(),
-        last_mode: text.split('\n').filter(is_mode).count(),
-        out: String::with_capacity(text.len() + 1024),
-        notes: Vec::new(),
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+fn rewrite(
+    bytes: &[u8],
+    path: &Path,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Migrated, Rejected> {
+    let loaded = parse_text(&String::from_utf8_lossy(bytes), path, read)?;
+    let (mark, bytes) = match bytes.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => (BYTE_ORDER_MARK, rest),
+        None => (&[][..], bytes),
     };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = (1..).zip(text.split('\n')).peekable();
-    while let Some((number, line)) = lines.next() {
-        migration.line(line, number);
-        if lines.peek().is_some() {
-            migration.out.push('\n');
-        }
-    }
-    let tells_own = text.split('\n').filter_map(name_of).any(|name| name.eq_ignore_ascii_case("wd_hostname"));
-    if tells_own && own.is_none() && loaded.config.use_watchdog {
-        let text =
-            "write the number of this member, 0, to a file pgpool_node_id beside the new file".to_owned();
-        migration.notes.push(Note { place: None, text });
-    }
-    Ok(Migrated { text: migration.out, notes: migration.notes })
-}
-
-struct Migration<'a> {
-    file: &'a Path,
-    /// The number of this member of the watchdog.
-    own: usize,
-    heartbeat: Heartbeat,
-    /// The clustering mode that the files come to.
-    mode: &'static str,
-    /// Lines still to come that are a part of it.
-    last_mode: usize,
-    out: String,
-    notes: Vec<Note>,
-}
-
-impl Migration<'_> {
-    fn line(&mut self, line: &str, number: u32) {
-        match lexer::line(line) {
-            Ok(Line::Set { name, .. }) => self.setting(line, name),
-            Ok(Line::Include(name)) => {
-                let text = format!("{name} is to be migrated on its own");
-                self.notes
-                    .push(Note { place: Some(Place { file: self.file.to_owned(), line: number }), text });
-                self.out.push_str(line);
-            }
-            Ok(Line::Empty) | Err(_) => self.out.push_str(line),
-        }
-    }
-
-    fn setting(&mut self, line: &str, name: &str) {
-        let shifted = self.heartbeat.shift(name, self.own);
-        match names::meaning(shifted.as_deref().unwrap_or(name), self.own) {
-            Meaning::Param(param, id, note) if note.is_some() || shifted.is_some() => {
-                let (before, behind) = line.split_once(name).unwrap_or(("", line));
-                let (behind, end) = split_end(behind);
-                let new = param.name_of(id);
-                let _ = write!(self.out, "{before}{new}{behind} # was {name}{end}");
-            }
-            Meaning::Param(..) | Meaning::Wrong(_) => self.out.push_str(line),
-            Meaning::Mode(_) => {
-                self.last_mode -= 1;
-                if self.last_mode == 0 {
-                    let mode = self.mode;
-                    let _ = writeln!(self.out, "backend_clustering_mode = '{mode}'");
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let is_mode = |line: &&[u8]| matches!(said(line, &loaded), Said::Mode);
+    let last_mode = lines.iter().rposition(is_mode);
+    let mut notes = Vec::new();
+    let mut new = Vec::with_capacity(lines.len());
+    for (number, line) in (0_u32..).zip(&lines) {
+        let place = Place { file: path.to_owned(), line: number + 1 };
+        let mut remark = |text| notes.push(Note { place: Some(place.clone()), text });
+        match said(line, &loaded) {
+            Said::Renamed(old, today) => new.push(renamed(line, &old, &today)),
+            Said::Gone(reason) => new.push(disabled(line, &format!("no effect any more: {reason}"))),
+            Said::Mode => {
+                let why = if loaded.old_mode { "is now in" } else { "is overruled by" };
+                new.push(disabled(line, &format!("{why} backend_clustering_mode")));
+                if loaded.old_mode && last_mode == usize::try_from(number).ok() {
+                    let mode = loaded.config.backend_clustering_mode.word();
+                    let end = if line.ends_with(b"\r") { "\r" } else { "" };
+                    new.push(format!("backend_clustering_mode = '{mode}'{end}").into_bytes());
                 }
-                self.retire(line, "is now a part of backend_clustering_mode");
             }
-            Meaning::Nothing(why) => self.retire(line, &why),
+            Said::Unknown(text) => {
+                remark(text);
+                new.push(line.to_vec());
+            }
+            Said::Include(file) => {
+                remark(format!("migrate the included file \"{file}\" on its own"));
+                new.push(line.to_vec());
+            }
+            Said::Other => new.push(line.to_vec()),
         }
     }
+    if loaded.needs_number {
+        let file = loaded.config.path("pgpool_node_id");
+        let text =
+            format!("today's names need the number of this member: write 0 into \"{}\"", file.display());
+        notes.push(Note { place: None, text });
+    }
+    Ok(Migrated { text: [mark, &new.join(&b'\n')].concat(), notes })
+}
 
-    /// Keeps a line as a comment.
-    fn retire(&mut self, line: &str, why: &str) {
-        let (line, end) = split_end(line);
-        let _ = write!(self.out, "#{line} # {why}{end}");
+/// What a line says to us.
+enum Said {
+    /// A setting by an older name, and the name of today.
+    Renamed(String, String),
+    /// A setting without effect, and why.
+    Gone(&'static str),
+    /// A part of the clustering mode.
+    Mode,
+    /// A setting that nobody knows.
+    Unknown(String),
+    /// Another file.
+    Include(String),
+    /// All else.
+    Other,
+}
+
+fn said(line: &[u8], loaded: &Loaded) -> Said {
+    match lexer::line(&String::from_utf8_lossy(line)) {
+        Ok(Line::Set { name, .. }) => match loaded.naming.meaning(name) {
+            Meaning::Param(param, id, Some(_)) => Said::Renamed(name.to_owned(), param.name_of(id)),
+            Meaning::Gone(reason) => Said::Gone(reason),
+            Meaning::Mode(_) => Said::Mode,
+            Meaning::Unknown(text) => Said::Unknown(text),
+            Meaning::Param(_, _, None) | Meaning::Wrong(_) => Said::Other,
+        },
+        Ok(Line::Include(file)) => Said::Include(file.to_owned()),
+        Ok(Line::Empty) | Err(_) => Said::Other,
     }
 }
 
-/// The name that a line sets.
-fn name_of(line: &str) -> Option<&str> {
-    match lexer::line(line) {
-        Ok(Line::Set { name, .. }) => Some(name),
-        _ => None,
-    }
+fn renamed(line: &[u8], old: &str, today: &str) -> Vec<u8> {
+    let (start, rest, end) = split(line);
+    let rest = rest.get(old.len()..).unwrap_or_default();
+    [start, today.as_bytes(), rest, format!("  # was {old}").as_bytes(), end].concat()
 }
 
-fn is_mode(line: &&str) -> bool {
-    name_of(line).is_some_and(|name| matches!(names::meaning(name, 0), Meaning::Mode(_)))
+fn disabled(line: &[u8], why: &str) -> Vec<u8> {
+    let (start, text, end) = split(line);
+    [start, b"#", text, format!("  # {why}").as_bytes(), end].concat()
 }
 
-/// A line and the blanks at its end, with the carriage return of other systems.
-fn split_end(line: &str) -> (&str, &str) {
-    line.split_at(line.trim_end().len())
+/// A line in three: blanks, text, blanks. They are the blanks that the lexer skips.
+fn split(line: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    // Blanks are valid UTF-8 and so have the same length here and there.
+    let start = text.len() - text.trim_start().len();
+    let end = line.len() - (text.len() - text.trim_end().len());
+    let (front, back) = line.split_at_checked(end).unwrap_or((line, &[]));
+    let (start, text) = front.split_at_checked(start).unwrap_or((&[], front));
+    (start, text, back)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::parse_text;
-    use super::super::table::PARAMETERS;
     use super::*;
     use proptest::prelude::*;
-    use std::io;
 
-    fn nothing(_: &Path) -> io::Result<String> {
+    fn read_nothing(_: &Path) -> io::Result<String> {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn migrated(text: &str) -> String {
-        migrate_text(text, Path::new("p.conf"), &nothing).unwrap().text
+    fn migrated(text: &[u8]) -> Migrated {
+        rewrite(text, Path::new("/etc/x/p.conf"), &read_nothing).unwrap()
     }
 
-    /// The new text means the same, has nothing old in it, and stays as it is when it is migrated again.
-    fn check(text: &str) -> String {
-        let new = migrated(text);
-        let (old, loaded) = (
-            parse_text(text, Path::new("p.conf"), &nothing).unwrap(),
-            parse_text(&new, Path::new("p.conf"), &nothing).unwrap(),
-        );
-        assert!(old.config == loaded.config, "{text}\nbecame\n{new}");
-        let about_names =
-            |note: &&Note| ["old", "ignored", "without"].iter().any(|word| note.text.contains(word));
-        assert_eq!(loaded.notes.iter().find(about_names), None, "in\n{new}");
-        assert_eq!(migrated(&new), new);
-        new
+    fn parse(text: &[u8]) -> Result<Loaded, Rejected> {
+        parse_text(&String::from_utf8_lossy(text), Path::new("/etc/x/p.conf"), &read_nothing)
     }
 
     #[test]
-    fn lines_keep_their_looks() {
-        for (old, new) in [
-            ("", ""),
-            ("# a comment\n\nport = 5432\n", "# a comment\n\nport = 5432\n"),
-            (
-                "  socket_dir  =  '/tmp'   # here",
-                "  unix_socket_directories  =  '/tmp'   # here # was socket_dir",
-            ),
-            ("logdir '/x'\r\nport=7777\r\n", "work_dir '/x' # was logdir\r\nport=7777\r\n"),
-            (
-                "parallel_mode = off",
-                "#parallel_mode = off # parallel_mode has no meaning any more and is ignored",
-            ),
-            ("work_mem = 5", "#work_mem = 5 # unknown parameter work_mem is ignored"),
-            (
-                "socket_dir = '/a'\nunix_socket_directories = '/b'",
-                "unix_socket_directories = '/a' # was socket_dir\nunix_socket_directories = '/b'",
-            ),
-        ] {
-            assert_eq!(check(old), new, "{old}");
-        }
-    }
-
-    #[test]
-    fn the_old_modes_become_one_line() {
-        let new = check("master_slave_mode = on\nport = 5432\nmaster_slave_sub_mode = 'slony'\n");
+    fn names_change_and_all_else_stays() {
+        let text = "\u{feff}# caf\u{e9}\r\n\
+            \r\n\
+            \tsocket_dir '/a b'\t\r\n\
+            include_dir = x\r\n\
+            logdir='/x' # here\r\n\
+            master_slave_mode = on # yes\r\n\
+            master_slave_sub_mode = 'logical'\r\n\
+            print_timestamp = on\r\n\
+            heartbeat_destination0 = 'b'\r\n\
+            heartbeat_device0 = 'eth0'\r\n\
+            wd_hostname = 'a'";
+        let migrated = migrated(text.as_bytes());
         assert_eq!(
-            new,
-            "#master_slave_mode = on # is now a part of backend_clustering_mode\nport = 5432\n\
-             backend_clustering_mode = 'slony'\n\
-             #master_slave_sub_mode = 'slony' # is now a part of backend_clustering_mode\n"
+            String::from_utf8_lossy(&migrated.text),
+            "\u{feff}# caf\u{e9}\r\n\
+            \r\n\
+            \tunix_socket_directories '/a b'  # was socket_dir\t\r\n\
+            include_dir = x\r\n\
+            work_dir='/x' # here  # was logdir\r\n\
+            #master_slave_mode = on # yes  # is now in backend_clustering_mode\r\n\
+            #master_slave_sub_mode = 'logical'  # is now in backend_clustering_mode\r\n\
+            backend_clustering_mode = 'logical_replication'\r\n\
+            #print_timestamp = on  # no effect any more: log_line_prefix says how lines begin\r\n\
+            heartbeat_hostname1 = 'b'  # was heartbeat_destination0\r\n\
+            heartbeat_device1 = 'eth0'  # was heartbeat_device0\r\n\
+            hostname0 = 'a'  # was wd_hostname"
         );
-        for text in [
-            "replication_mode = off",
-            "replication_mode = on",
-            "replication_mode = off\nmaster_slave_mode = off",
-            "backend_clustering_mode = raw\nmaster_slave_mode = on",
-        ] {
-            check(text);
-        }
+        let notes: Vec<String> = migrated.notes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            notes,
+            [
+                "/etc/x/p.conf:4: unknown parameter include_dir is ignored",
+                "today's names need the number of this member: write 0 into \"/etc/x/pgpool_node_id\"",
+            ]
+        );
     }
 
     #[test]
-    fn members_of_the_watchdog_keep_their_numbers() {
-        let text = "wd_hostname = 'a'\nwd_port = 9000\nwd_heartbeat_port = 9694\nother_pgpool_hostname0 = 'b'\n\
-            other_pgpool_port0 = 9999\nother_wd_port0 = 9000\nheartbeat_destination0 = 'b'\n\
-            heartbeat_destination_port0 = 9694\nheartbeat_device0 = 'eth0'\n";
-        let new = check(text);
-        for line in
-            ["hostname1 = 'b'", "heartbeat_hostname1 = 'b'", "heartbeat_device1 = 'eth0'", "wd_port0 = 9000"]
-        {
-            assert!(new.lines().any(|found| found.starts_with(line)), "{line} in\n{new}");
-        }
+    fn comments_in_other_encodings_are_kept() {
+        let text = b"# caf\xe9\nlogdir = /x # \xe9\xa0\n\xc2\xa0 socket_dir = /y\xc2\xa0";
+        assert_eq!(
+            migrated(text).text,
+            b"# caf\xe9\nwork_dir = /x # \xe9\xa0  # was logdir\n\xc2\xa0 unix_socket_directories = /y  # was socket_dir\xc2\xa0"
+        );
     }
 
     #[test]
-    fn what_is_left_to_be_done_is_said() {
-        let read = |path: &Path| match path.to_str() {
-            Some("more.conf") => Ok("port = 7777".to_owned()),
-            _ => nothing(path),
-        };
-        let found = migrate_text("include 'more.conf'\n", Path::new("p.conf"), &read).unwrap();
-        assert_eq!(found.text, "include 'more.conf'\n");
-        assert_eq!(found.notes[0].to_string(), "p.conf:1: more.conf is to be migrated on its own");
-        assert!(migrate_text("port = many", Path::new("p.conf"), &nothing).is_err());
+    fn an_overruled_mode_stays_overruled() {
+        let text = b"backend_clustering_mode = raw\nmaster_slave_mode = on\n";
+        let expected =
+            b"backend_clustering_mode = raw\n#master_slave_mode = on  # is overruled by backend_clustering_mode\n";
+        assert_eq!(migrated(text).text, expected);
     }
 
     #[test]
-    fn the_sample_of_the_description_is_migrated() {
-        let new = check(include_str!("../../tests/data/seed.conf"));
-        assert!(!new.lines().any(|line| line.starts_with("socket_dir")));
+    fn a_file_with_a_mistake_is_not_written() {
+        let refused = rewrite(b"logdir = x\nport = y\n", Path::new("p.conf"), &read_nothing).unwrap_err();
+        assert_eq!((refused.errors.len(), refused.notes.len()), (1, 1));
+        assert!(migrate(Path::new("/nowhere/p.conf")).is_err());
     }
 
     proptest! {
         #[test]
-        fn any_mixture_means_the_same(
-            picks in proptest::collection::vec((0..PARAMETERS.len(), 0..4_usize, any::<bool>()), 0..40),
+        fn what_a_file_means_stays_the_same(lines in proptest::collection::vec(
+            ("[ \t]{0,2}",
+             "socket_dir|LOGDIR|port|other_pgpool_hostname[0-3]|hostname[0-3]|heartbeat_de(stination|vice)[0-3]|wd_hostname\
+              |wd_heartbeat_port|print_timestamp|(replication|master_slave)_mode|master_slave_sub_mode|black_function_list\
+              |write_function_list|backend_clustering_mode|delegate_(ip|IP)|unheard_of|#port|health_check_period[0-2]?",
+             " = |=| ", "on|off|5000|'stream'|'slony'|raw", "[ \t]{0,2}(#.{0,4})?\r?"), 0..12)
         ) {
-            let lines = picks.iter().map(|(at, id, old)| {
-                let param = &PARAMETERS[*at];
-                let name = match (param.spec.old_names.first(), old) {
-                    (Some(name), true) => (*name).to_owned(),
-                    _ => param.name_of((!matches!(param.spec.nodes, super::super::param::Nodes::One)).then_some(*id)),
-                };
-                let value = param.spec.kind.literal(&param.spec.kind.default_value());
-                format!("{name} = {value}\n")
-            });
-            let text: String = lines.collect();
-            if parse_text(&text, Path::new("p.conf"), &nothing).is_ok() {
-                check(&text);
+            let text: Vec<String> = lines.into_iter().map(|(a, b, c, d, e)| a + &b + &c + &d + &e).collect();
+            let text = text.join("\n").into_bytes();
+            match (parse(&text), rewrite(&text, Path::new("/etc/x/p.conf"), &read_nothing)) {
+                (Ok(before), Ok(new)) => {
+                    let after = parse(&new.text).unwrap();
+                    prop_assert!(before.config == after.config);
+                    let about_names = |note: &&Note| !note.text.starts_with("unknown parameter");
+                    prop_assert_eq!(after.notes.iter().find(about_names), None);
+                    prop_assert_eq!(&migrated(&new.text).text, &new.text);
+                }
+                (before, after) => prop_assert!(before.is_err() && after.is_err()),
             }
         }
     }

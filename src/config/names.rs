@@ -14,7 +14,7 @@ enum Fate {
     Other(&'static str),
     /// Now a part of `backend_clustering_mode`.
     Mode(ModePart),
-    /// Has no use any more; the text says what does its work.
+    /// Has no effect any more; the text says why.
     Gone(&'static str),
 }
 
@@ -29,6 +29,8 @@ pub(super) enum ModePart {
     SubMode,
 }
 
+const PARALLEL: &str = "the parallel mode does not exist";
+
 /// Names of older versions; those that only changed their spelling stand in the table of parameters.
 const OLD: &[(&str, Fate)] = &[
     ("wd_hostname", Fate::Own("hostname")),
@@ -42,22 +44,25 @@ const OLD: &[(&str, Fate)] = &[
     ("replication_mode", Fate::Mode(ModePart::Replication)),
     ("master_slave_mode", Fate::Mode(ModePart::MasterSlave)),
     ("master_slave_sub_mode", Fate::Mode(ModePart::SubMode)),
-    ("allow_inet_domain_socket", Fate::Gone("listen_addresses")),
-    ("backend_socket_dir", Fate::Gone("a directory in backend_hostname0")),
-    ("debug_level", Fate::Gone("log_min_messages")),
-    ("enable_query_cache", Fate::Gone("memory_cache_enabled")),
-    ("ifconfig_path", Fate::Gone("if_cmd_path")),
-    ("parallel_mode", Fate::Gone("")),
-    ("pcp_timeout", Fate::Gone("")),
-    ("pgpool2_hostname", Fate::Gone("")),
-    ("print_timestamp", Fate::Gone("log_line_prefix")),
-    ("print_user", Fate::Gone("log_line_prefix")),
-    ("system_db_dbname", Fate::Gone("")),
-    ("system_db_hostname", Fate::Gone("")),
-    ("system_db_password", Fate::Gone("")),
-    ("system_db_port", Fate::Gone("")),
-    ("system_db_schema", Fate::Gone("")),
-    ("system_db_user", Fate::Gone("")),
+    ("allow_inet_domain_socket", Fate::Gone("listen_addresses alone says where clients connect")),
+    ("backend_socket_dir", Fate::Gone("backend_hostnameN may be the directory of the socket")),
+    ("debug_level", Fate::Gone("log_min_messages says how much is logged")),
+    ("enable_query_cache", Fate::Gone("that cache does not exist: see memory_cache_enabled")),
+    ("ifconfig_path", Fate::Gone("if_cmd_path is the directory of the command")),
+    ("num_reserved_children", Fate::Gone("reserved_connections does its work")),
+    ("parallel_mode", Fate::Gone(PARALLEL)),
+    ("pcp_timeout", Fate::Gone("pcp connections have no such limit")),
+    ("pgpool2_hostname", Fate::Gone(PARALLEL)),
+    ("print_timestamp", Fate::Gone("log_line_prefix says how lines begin")),
+    ("print_user", Fate::Gone("log_line_prefix says how lines begin")),
+    ("replication_strict", Fate::Gone("replicas are always written in order")),
+    ("replication_timeout", Fate::Gone("the servers find deadlocks themselves")),
+    ("system_db_dbname", Fate::Gone(PARALLEL)),
+    ("system_db_hostname", Fate::Gone(PARALLEL)),
+    ("system_db_password", Fate::Gone(PARALLEL)),
+    ("system_db_port", Fate::Gone(PARALLEL)),
+    ("system_db_schema", Fate::Gone(PARALLEL)),
+    ("system_db_user", Fate::Gone(PARALLEL)),
 ];
 
 /// Names of older versions that are not just another spelling, and what becomes of them.
@@ -66,8 +71,7 @@ pub(super) fn old_names() -> impl Iterator<Item = (&'static str, String)> {
         Fate::Own(new) => (*name, format!("`{new}N` of this member")),
         Fate::Other(new) => (*name, format!("`{new}N` of that member; old numbers leave this member out")),
         Fate::Mode(_) => (*name, "`backend_clustering_mode`".to_owned()),
-        Fate::Gone("") => (*name, "ignored".to_owned()),
-        Fate::Gone(instead) => (*name, format!("ignored; see {instead}")),
+        Fate::Gone(reason) => (*name, format!("no effect: {reason}")),
     })
 }
 
@@ -77,14 +81,48 @@ pub(super) enum Meaning {
     Param(&'static Param, Option<usize>, Option<String>),
     /// A part of the clustering mode.
     Mode(ModePart),
-    /// Nothing: the text says why.
-    Nothing(String),
+    /// Nothing any more: the text says why.
+    Gone(&'static str),
+    /// A name that nobody knows.
+    Unknown(String),
     /// A mistake.
     Wrong(String),
 }
 
+/// How the names of one configuration are to be read.
+#[derive(Debug)]
+pub(super) struct Naming {
+    /// The number of this member of the watchdog.
+    own: usize,
+    /// The devices belong to the destinations, whose numbers leave this member out.
+    old_heartbeat: bool,
+}
+
+impl Naming {
+    /// `names` are all of the configuration.
+    pub(super) fn new<'a>(mut names: impl Iterator<Item = &'a str>, own: usize) -> Naming {
+        Naming { own, old_heartbeat: names.any(|name| starts_with(name, "heartbeat_destination")) }
+    }
+
+    /// What `name` means.
+    pub(super) fn meaning(&self, name: &str) -> Meaning {
+        match name.get(DEVICE.len()..).and_then(|number| number.parse::<usize>().ok()) {
+            Some(number) if self.old_heartbeat && starts_with(name, DEVICE) && number >= self.own => {
+                old_meaning(name, Fate::Other(DEVICE), Some(Ok(number)), self.own)
+            }
+            _ => meaning(name, self.own),
+        }
+    }
+}
+
+const DEVICE: &str = "heartbeat_device";
+
+fn starts_with(name: &str, start: &str) -> bool {
+    name.get(..start.len()).is_some_and(|part| part.eq_ignore_ascii_case(start))
+}
+
 /// Finds out what `name` means. `own` is the number of this member of the watchdog.
-pub(super) fn meaning(name: &str, own: usize) -> Meaning {
+fn meaning(name: &str, own: usize) -> Meaning {
     if let Some(param) = renamed(|old| old == name) {
         return told(name, param, None);
     }
@@ -97,7 +135,7 @@ pub(super) fn meaning(name: &str, own: usize) -> Meaning {
     }
     match renamed(|old| old.eq_ignore_ascii_case(name)) {
         Some(param) => told(name, param, None),
-        None => Meaning::Nothing(unknown(name, base)),
+        None => Meaning::Unknown(unknown(name, base)),
     }
 }
 
@@ -137,18 +175,13 @@ fn with_number(
 
 fn old_meaning(name: &str, fate: Fate, id: Option<Result<usize, ()>>, own: usize) -> Meaning {
     let (new, id) = match (fate, id) {
-        (Fate::Gone(""), _) => {
-            return Meaning::Nothing(format!("{name} has no meaning any more and is ignored"));
-        }
-        (Fate::Gone(instead), _) => {
-            return Meaning::Nothing(format!("{name} has no meaning any more and is ignored: see {instead}"));
-        }
+        (Fate::Gone(reason), _) => return Meaning::Gone(reason),
         (Fate::Mode(part), None) => return Meaning::Mode(part),
         (Fate::Own(new), None) => (new, own),
         (Fate::Other(new), Some(Ok(id))) => (new, if id < own { id } else { id.saturating_add(1) }),
         (Fate::Other(_), None) => return Meaning::Wrong(format!("{name} needs a number, as in {name}0")),
         (Fate::Mode(_) | Fate::Own(_), Some(_)) | (Fate::Other(_), Some(Err(()))) => {
-            return Meaning::Nothing(unknown(name, name));
+            return Meaning::Unknown(unknown(name, name));
         }
     };
     match table::find(new) {
@@ -157,6 +190,11 @@ fn old_meaning(name: &str, fate: Fate, id: Option<Result<usize, ()>>, own: usize
         }
         _ => Meaning::Wrong(format!("{name}: there cannot be so many")),
     }
+}
+
+/// What is said of a name without effect.
+pub(super) fn gone(name: &str, reason: &str) -> String {
+    format!("{name} has no effect any more: {reason}")
 }
 
 fn told(name: &str, param: &'static Param, id: Option<usize>) -> Meaning {
@@ -204,7 +242,8 @@ mod tests {
     fn tell(name: &str, own: usize) -> String {
         match meaning(name, own) {
             Meaning::Param(param, id, None) => param.name_of(id),
-            Meaning::Param(_, _, Some(text)) | Meaning::Nothing(text) | Meaning::Wrong(text) => text,
+            Meaning::Param(_, _, Some(text)) | Meaning::Unknown(text) | Meaning::Wrong(text) => text,
+            Meaning::Gone(reason) => gone(name, reason),
             Meaning::Mode(part) => format!("{part:?}"),
         }
     }
@@ -237,8 +276,8 @@ mod tests {
             ("Logdir", "Logdir is an old name: taken as work_dir"),
             ("socket_dir", "socket_dir is an old name: taken as unix_socket_directories"),
             ("replication_mode", "Replication"),
-            ("debug_level", "debug_level has no meaning any more and is ignored: see log_min_messages"),
-            ("parallel_mode", "parallel_mode has no meaning any more and is ignored"),
+            ("debug_level", "debug_level has no effect any more: log_min_messages says how much is logged"),
+            ("Parallel_mode", "Parallel_mode has no effect any more: the parallel mode does not exist"),
             ("listen_adresses", "unknown parameter listen_adresses is ignored: is listen_addresses meant?"),
             ("backend_hostnam0", "unknown parameter backend_hostnam0 is ignored: is backend_hostname meant?"),
             ("port1", "unknown parameter port1 is ignored: is port meant?"),

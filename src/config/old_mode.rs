@@ -31,17 +31,20 @@ impl OldMode {
         Ok(())
     }
 
-    /// The clustering mode that they mean. None: they say nothing that the default does not.
-    pub(super) fn becomes(&self) -> Result<Option<ClusteringMode>, String> {
+    /// Whether one of the modes is on.
+    pub(super) fn is_on(&self) -> bool {
+        self.replication == Some(true) || self.master_slave == Some(true)
+    }
+
+    /// The clustering mode that they mean. Where none of them was on, those versions ran in raw mode.
+    pub(super) fn becomes(&self) -> Result<ClusteringMode, String> {
         match (self.replication, self.master_slave) {
             (Some(true), Some(true)) => {
                 Err("replication_mode and master_slave_mode cannot both be on".to_owned())
             }
-            (Some(true), _) => Ok(Some(ClusteringMode::NativeReplication)),
-            (_, Some(true)) => Ok(Some(self.sub_mode.unwrap_or(ClusteringMode::StreamingReplication))),
-            // Of old both were off unless a file said otherwise.
-            (Some(false), None) | (_, Some(false)) => Ok(Some(ClusteringMode::Raw)),
-            (None, None) => Ok(None),
+            (Some(true), _) => Ok(ClusteringMode::NativeReplication),
+            (_, Some(true)) => Ok(self.sub_mode.unwrap_or(ClusteringMode::StreamingReplication)),
+            _ => Ok(ClusteringMode::Raw),
         }
     }
 }

@@ -15,6 +15,7 @@ mod limits;
 mod log_collector;
 mod logging;
 mod memory;
+mod old_config;
 mod pooling;
 mod process_tree;
 mod protocol;
