@@ -8,17 +8,12 @@ use crate::harness::{Balancer, Client, process, shared};
 
 /// `pgbalancer -f FILE -t` on this text.
 fn check(text: &str) -> (Output, PathBuf) {
-    run(text, &["-t", "-f"])
-}
-
-/// The program with these options and a file of this text.
-fn run(text: &str, options: &[&str]) -> (Output, PathBuf) {
     let Program::Ours(program) = Program::under_test() else { panic!("-t is ours alone") };
     let dir = process::server_dir("config");
     let path = dir.path().join("pgbalancer.conf");
     process::write(&path, text);
     let program = process::reachable(&program, dir.path());
-    let output = process::as_server_user(&program).args(options).arg(&path).output().unwrap();
+    let output = process::as_server_user(&program).arg("-f").arg(&path).arg("-t").output().unwrap();
     (output, path)
 }
 
@@ -117,34 +112,6 @@ fn a_missing_file_is_said_plainly() {
     let path = dir.path().join("nowhere.conf");
     let output = process::as_server_user(&program).arg("-f").arg(&path).arg("-t").output().unwrap();
     assert!(said(&output).contains(path.to_str().unwrap()), "{}", said(&output));
-}
-
-/// A file of an old version becomes one in today's names, which says the same and gives no cause for a note.
-#[test]
-fn migrate_prints_the_file_in_todays_names() {
-    let text = "# ours\nport = 5432\nsocket_dir = '/tmp'\nmaster_slave_mode = on\nprint_timestamp = on\n";
-    let (old, _) = check(text);
-    assert!(old.status.success() && said(&old).contains("socket_dir is an old name"), "{}", said(&old));
-    let (migrated, _) = run(text, &["--migrate"]);
-    assert!(migrated.status.success() && migrated.stderr.is_empty(), "{}", said(&migrated));
-    let new = String::from_utf8(migrated.stdout).unwrap();
-    assert!(new.starts_with("# ours\nport = 5432\nunix_socket_directories = '/tmp'"), "{new}");
-    let (checked, _) = check(&new);
-    assert!(checked.status.success() && said(&checked).lines().count() == 1, "{}", said(&checked));
-
-    let (refused, _) = run("port = many\n", &["--migrate"]);
-    assert_eq!((refused.status.code(), refused.stdout.as_slice()), (Some(3), b"".as_slice()));
-    assert!(said(&refused).contains("port"), "{}", said(&refused));
-}
-
-/// What is said of names must not be lost because something else is wrong.
-#[test]
-fn notes_are_told_beside_errors() {
-    let (output, _) = check("socket_dir = '/tmp'\nlog_conections = on\nport = many\n");
-    let said = said(&output);
-    for part in ["socket_dir is an old name", "is log_connections meant?", "port"] {
-        assert!(said.contains(part), "{part} in\n{said}");
-    }
 }
 
 /// Our sample file, with the places of this test, serves clients over workers of many sessions.
