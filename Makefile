@@ -7,14 +7,14 @@ build:
 demo:
 	scripts/demo
 
-demo-bench:
-	scripts/bench
-
-check:
+demo-check:
 	scripts/demo --check
 
 test:
 	scripts/test
+
+bench:
+	scripts/bench
 
 check:
 	scripts/check
