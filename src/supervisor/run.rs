@@ -296,14 +296,14 @@ impl Supervisor {
         }
     }
 
-    /// Sends a worker with room to the listening sockets. Where none has any, the first that has looks by itself.
+    /// Sends the worker with the fewest clients to the listening sockets. Where none has room, the first that has
+    /// looks by itself.
     fn find_place(&self, asker: process::ProcessId) -> Answer {
-        let listens = |worker: &usize| {
-            let row = self.segment.worker(*worker);
-            row.listens && row.pid != asker && self.tree.server(*worker).is_some()
-        };
-        match (0..self.segment.sizes().workers).find(listens) {
-            Some(worker) => self.pass_on(worker, Order::LookForClients),
+        let workers = (0..self.segment.sizes().workers).map(|worker| (worker, self.segment.worker(worker)));
+        let able = workers
+            .filter(|(worker, row)| row.listens && row.pid != asker && self.tree.server(*worker).is_some());
+        match able.min_by_key(|(_, row)| row.sessions) {
+            Some((worker, _)) => self.pass_on(worker, Order::LookForClients),
             None => Answer::Done,
         }
     }

@@ -205,7 +205,10 @@ fn a_logger_that_stands_still_stops_no_session() {
     wait_collected(&balancer, "statement: SELECT 'moving again'\n");
     let log = collected(&balancer);
     let (whole, broken) = statements(&log, length);
-    assert_eq!(whole.len() + lost(&log), clients * count);
+    // Nothing is lost that is not counted. What the end of each session logs can be among the lost, too.
+    let (all, others) = (clients * count, clients * 4);
+    let told = whole.len() + lost(&log);
+    assert!((all..=all + others).contains(&told), "{told} of {all}");
     assert!(!whole.is_empty() && broken.len() <= clients, "{broken:?}");
 }
 
