@@ -101,7 +101,11 @@ impl Worker {
     /// wakes one worker a client.
     fn incoming(&mut self, listener: usize) {
         if !self.has_room() {
-            return self.tell(&Request::ClientWaits);
+            // One that only gives way looks again in a moment.
+            if self.courtesy.is_none() {
+                self.tell(&Request::ClientWaits);
+            }
+            return;
         }
         while self.has_room() {
             match self.net.accept(listener) {

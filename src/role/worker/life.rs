@@ -14,6 +14,17 @@ use crate::supervisor::{NO_RESTART, RENEW};
 /// whatever the others do: they may be stuck, and no client shall wait for that.
 const COURTESY: Duration = Duration::from_millis(20);
 
+/// How often it looks meanwhile whether they have caught up: many clients come in a moment of courtesy.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// A worker leaves new clients to others.
+pub(super) struct Courtesy {
+    /// When it looks again whether they have fewer.
+    look: Instant,
+    /// When it ends in any case.
+    end: Instant,
+}
+
 impl Worker {
     /// The exit code, once the last client of a worker that takes no more has gone, or when an idle one is too old.
     pub(super) fn ended(&self) -> Option<i32> {
@@ -56,7 +67,10 @@ impl Worker {
 
     /// When there is something to do though nothing comes.
     pub(super) fn next_event_of_life(&self) -> Option<Duration> {
-        let next = [self.courtesy, self.expiry(), self.old_at()].into_iter().flatten().min()?;
+        let next = [self.courtesy.as_ref().map(|courtesy| courtesy.look), self.expiry(), self.old_at()]
+            .into_iter()
+            .flatten()
+            .min()?;
         // One more, so that the moment has come when the wait ends.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -69,10 +83,12 @@ impl Worker {
         Some((oldest + life).max(self.last_tick + TICK))
     }
 
-    /// The moment of courtesy has passed.
+    /// Ends the courtesy when its moment has passed, or the others have as many clients.
     pub(super) fn end_courtesy(&mut self) {
-        if self.courtesy.is_some_and(|until| until <= Instant::now()) {
-            self.courtesy = None;
+        let now = Instant::now();
+        let Some(due) = self.courtesy.take_if(|courtesy| courtesy.look <= now) else { return };
+        if now < due.end && self.others_have_fewer() {
+            self.courtesy = Some(Courtesy { look: now + GLANCE, end: due.end });
         }
     }
 
@@ -95,12 +111,15 @@ impl Worker {
 
     /// A client was taken: the next one is for a worker that has fewer, if one is there to take it.
     pub(super) fn share(&mut self) {
+        let now = Instant::now();
+        let gives_way = self.sessions.len() > 1 && self.others_have_fewer();
+        self.courtesy = gives_way.then(|| Courtesy { look: now + GLANCE, end: now + COURTESY });
+    }
+
+    fn others_have_fewer(&self) -> bool {
         let segment = &self.shared.segment;
-        let own = self.shared.worker;
-        let others = (0..segment.sizes().workers).filter(|other| *other != own);
-        let gives_way = self.sessions.len() > 1
-            && others.map(|other| segment.worker(other)).any(|other| is_better(&other, self.row.sessions));
-        self.courtesy = gives_way.then(|| Instant::now() + COURTESY);
+        let others = (0..segment.sizes().workers).filter(|other| *other != self.shared.worker);
+        others.map(|other| segment.worker(other)).any(|other| is_better(&other, self.row.sessions))
     }
 
     /// Whether more clients are there than `reserved_connections` leaves places for, this one included.

@@ -22,6 +22,7 @@ use crate::sys;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::ticker::Ticker;
 use cancel::CancelConn;
+use life::Courtesy;
 
 /// Numbers of the descriptors that are watched besides sockets.
 const SIGNALS: usize = 0;
@@ -65,7 +66,7 @@ struct Worker {
     leaving: bool,
     full_until: Option<Instant>,
     /// Until when new clients are left to workers that have fewer.
-    courtesy: Option<Instant>,
+    courtesy: Option<Courtesy>,
     /// When the last client left.
     last_seen: Instant,
     row: WorkerRow,
