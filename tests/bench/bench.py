@@ -19,7 +19,7 @@ from servers import Servers, answers, free_port
 from targets import ABOUT, Targets
 
 BULK_TARGETS = ["direct", "relay", "pgbouncer", "pgpool", "drop-in", "sample-epoll", "sample-uring"]
-IDLE = [("pgbouncer", 1000), ("pgpool", 100), ("sample-epoll-4", 1000), ("sample-epoll-4", 10000),
+IDLE = [("pgbouncer", 1000), ("sample-epoll-4", 1000), ("sample-epoll-4", 10000),
         ("sample-uring-4", 1000), ("sample-uring-4", 10000)]
 PARTS = ["queries", "bulk", "memory"]
 
@@ -95,7 +95,7 @@ def idle(servers, targets, name, count):
 
 def memories(_options, servers, targets, names, results):
     found = {}
-    for name in [name for name in ("pgpool", "drop-in", "drop-in-epoll") if name in names]:
+    for name in [name for name in ("pgpool", "drop-in") if name in names]:
         with targets.running(name, 32) as (ports, roots):
             if ports:
                 load(servers, ports, roots, "simple", 32, 1)

@@ -49,8 +49,9 @@ class Run:
 
     def end(self):
         """Failures, and all transactions."""
-        out, _ = self.process.communicate()
         self.reader.join()
+        out = self.process.stdout.read()
+        self.process.wait()
         done = re.search(r"actually processed: (\d+)", out)
         return self.aborted + (self.process.returncode != 0), int(done.group(1)) if done else 0
 

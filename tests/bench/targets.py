@@ -18,7 +18,6 @@ ABOUT = {
     "pgbouncer": "session mode, to the primary",
     "pgpool": "Debian's pgpool-II, reads over three servers",
     "drop-in": "ours with a pgpool.conf as it is: a session a process, reads over three servers",
-    "drop-in-epoll": "the same with io_method = epoll",
     "sample-epoll": "ours, one worker with many sessions, reads over three servers",
     "sample-uring": "the same over io_uring",
     "sample-uring-2": "the same with two workers",
@@ -56,9 +55,8 @@ class Targets:
         if name == "pgpool":
             conf = self.pool_conf(name, port, nodes, [*processes, "log_min_messages = error"])
             return ["pgpool", "-n", "-D", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
-        if name.startswith("drop-in"):
-            method = "epoll" if name.endswith("epoll") else "auto"
-            lines = [*processes, f"io_method = {method}"]
+        if name == "drop-in":
+            lines = processes
         else:
             method = "epoll" if "epoll" in name else "io_uring"
             workers = 2 if name.endswith("-2") else 4 if name.endswith("-4") else 1
