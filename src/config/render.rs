@@ -64,8 +64,7 @@ fn takes(param: &Param) -> Vec<String> {
     }
     match param.change {
         Change::Init => parts.push("restart".to_owned()),
-        Change::Session => parts.push("PGPOOL SET".to_owned()),
-        Change::Reload => {}
+        Change::Reload | Change::Session => {}
     }
     parts
 }
@@ -95,7 +94,7 @@ pub fn reference() -> String {
 
 Rendered from the table of parameters (`src/config/table.rs`). `N` stands for the number of a node; a name
 with `[N]` may be written without it, for all nodes. *Change* says when a new value takes effect: at a
-`restart`, at a `reload`, or also for one `session` with `PGPOOL SET`. Old names are read with a note.
+`restart` or at a `reload`. What says `session` changes at a reload, too: `PGPOOL SET` is not built yet. Old names are read with a note.
 "
     .to_owned();
     let mut last: Option<Group> = None;

@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(kind.parse("ON"), Ok(Value::Word("catalog")));
         assert_eq!(kind.parse("off"), Ok(Value::Word("none")));
         assert_eq!(kind.parse("Trace"), Ok(Value::Word("trace")));
-        assert_eq!(kind.parse("true"), Err("\"true\" is not one of catalog, trace, none".to_owned()));
+        assert_eq!(kind.parse("perhaps"), Err("\"perhaps\" is not one of catalog, trace, none".to_owned()));
     }
 
     #[test]

@@ -70,8 +70,12 @@ words! {
     }
     /// `relcache_query_target`.
     RelcacheQueryTarget { Primary = "primary" | "master", LoadBalanceNode = "load_balance_node" }
-    /// `check_temp_table`. It was a boolean before pgpool-II 4.1, hence `on` and `off`.
-    CheckTempTable { Catalog = "catalog" | "on", Trace = "trace", None = "none" | "off" }
+    /// `check_temp_table`. It was a boolean before pgpool-II 4.1, hence the words of one.
+    CheckTempTable {
+        Catalog = "catalog" | "on" | "true" | "yes" | "1",
+        Trace = "trace",
+        None = "none" | "off" | "false" | "no" | "0",
+    }
     /// `log_min_messages` and `client_min_messages`.
     MessageLevel {
         Debug5 = "debug5",

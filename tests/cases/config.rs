@@ -126,3 +126,13 @@ fn our_sample_file_starts() {
     assert!(clients.iter_mut().all(|client| client.ask("SELECT 1") == "1"));
     assert_eq!(clients[0].ask("PGPOOL SHOW sessions_per_child"), "2500");
 }
+
+/// `check_temp_table` was a boolean before pgpool-II 4.1.
+#[test]
+fn the_words_of_a_boolean_stand_for_what_replaced_it() {
+    for word in ["on", "true", "yes", "1", "off", "false", "no", "0", "catalog"] {
+        let (output, _) = check(&format!("check_temp_table = {word}\n"));
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert!(!check("check_temp_table = perhaps\n").0.status.success());
+}
