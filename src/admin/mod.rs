@@ -67,7 +67,7 @@ pub fn handle(request: Request, context: &Context<'_>) -> Result<Reply, AdminErr
         Request::ShowProcesses => table(columns::PROCESSES, processes::processes(context)),
         Request::ShowPools => table(columns::POOLS, processes::pools(context)),
         Request::ShowVersion => table(columns::VERSION, vec![vec![identity::pool_version()]]),
-        Request::ShowStatus => table(columns::PARAMETERS, parameters(config::status(context.config))),
+        Request::ShowStatus => table(columns::PARAMETERS, parameters(status(context))),
         Request::ConfigShow(name) => match config::show(context.config, &name) {
             Some(Show::One { name, value }) => Reply::Table { columns: vec![name], rows: vec![vec![value]] },
             Some(Show::Rows(rows)) => table(columns::PARAMETERS, parameters(rows)),
@@ -78,6 +78,18 @@ pub fn handle(request: Request, context: &Context<'_>) -> Result<Reply, AdminErr
 
 fn table(columns: &[&str], rows: Vec<Vec<String>>) -> Reply {
     Reply::Table { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows }
+}
+
+/// The parameters, and of each server its state, behind its directory.
+fn status(context: &Context<'_>) -> Vec<ShowRow> {
+    let backends = context.config.backends();
+    let mut rows = Vec::new();
+    for row in config::status(context.config) {
+        let of = backends.iter().find(|backend| row.item == format!("backend_data_directory{}", backend.id));
+        rows.push(row);
+        rows.extend(of.into_iter().flat_map(|backend| nodes::state(context, backend)));
+    }
+    rows
 }
 
 fn parameters(rows: Vec<ShowRow>) -> Vec<Vec<String>> {

@@ -3,7 +3,7 @@
 
 use super::{Context, time_text};
 use crate::cluster::probe::seconds_text;
-use crate::config::{Backend, ClusteringMode, Config};
+use crate::config::{Backend, ClusteringMode, Config, ShowRow};
 use crate::shm::{NodeRow, NodeStatus, PgRole, PgStatus};
 
 /// A finding of the replication check counts for this many of its periods, and this many seconds more
@@ -37,6 +37,25 @@ fn node(context: &Context<'_>, backend: &Backend, whole_weight: f64) -> Vec<Stri
         row.probe.state.to_string(),
         row.probe.sync_state.to_string(),
         time_text(row.changed_at),
+    ]
+}
+
+/// The rows of `SHOW pool_status` about the state of a server.
+pub(super) fn state(context: &Context<'_>, backend: &Backend) -> [ShowRow; 2] {
+    let row = known(context, backend);
+    let shown = |name: &str, value, description| ShowRow {
+        item: format!("{name}{}", backend.id),
+        value,
+        description,
+    };
+    let lag = row.probe.lag_bytes.unwrap_or(0).to_string();
+    [
+        shown(
+            "backend_status",
+            status_text(row.status).to_owned(),
+            "State of the server, as in SHOW POOL_NODES.",
+        ),
+        shown("standby_delay", lag, "Bytes that it is behind the primary."),
     ]
 }
 

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::config::log_settings;
 use crate::config::{self, Config};
 use crate::error::exit;
 use crate::identity;
 use crate::log::Settings;
-use crate::supervisor::{PidFile, StopMode, log_settings};
+use crate::supervisor::{PidFile, StopMode};
 use crate::sys::process::{ProcessId, is_alive, send_signal};
 use crate::sys::signals::Signal;
 

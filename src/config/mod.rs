@@ -5,9 +5,11 @@
 mod check;
 mod lexer;
 mod load;
+mod logging;
 mod migrate;
 mod names;
 mod old_mode;
+mod own;
 pub mod param;
 mod pattern;
 mod reload;
@@ -25,7 +27,9 @@ use std::path::{Path, PathBuf};
 use crate::error::NodeId;
 
 pub use load::{Loaded, load, parse_text};
+pub use logging::{log_levels, log_settings};
 pub use migrate::{Migrated, migrate};
+pub use own::{NotSet, Own};
 pub use pattern::regex as pattern_regex;
 pub use reload::{Reloaded, reload};
 pub use show::{Show, ShowRow, show, status};

@@ -94,7 +94,8 @@ pub fn reference() -> String {
 
 Rendered from the table of parameters (`src/config/table.rs`). `N` stands for the number of a node; a name
 with `[N]` may be written without it, for all nodes. *Change* says when a new value takes effect: at a
-`restart` or at a `reload`. What says `session` changes at a reload, too: `PGPOOL SET` is not built yet. Old names are read with a note.
+`restart` or at a `reload`. What says `session` changes at a reload, too,
+and a client may change it for its session: `PGPOOL SET`. Old names are read with a note.
 "
     .to_owned();
     let mut last: Option<Group> = None;

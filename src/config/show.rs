@@ -50,7 +50,7 @@ pub fn show(config: &Config, name: &str) -> Option<Show> {
 }
 
 /// A parameter by name, old name, or name with the number of a node.
-fn find(name: &str) -> Option<(&'static Param, Option<usize>)> {
+pub(super) fn find(name: &str) -> Option<(&'static Param, Option<usize>)> {
     let old = |param: &&Param| param.spec.old_names.iter().any(|old| old.eq_ignore_ascii_case(name));
     if let Some(param) = table::find(name).or_else(|| PARAMETERS.iter().find(old)) {
         return Some((param, None));
@@ -231,7 +231,7 @@ mod tests {
             (health[0].as_str(), health[3].as_str()),
             ("health_check_period=0", "health_check_password=*****")
         );
-        assert_eq!(rows("watchdog"), ["hostname1=localhost", "wd_port1=9000", "pgpool_port1=0"]);
+        assert_eq!(rows("watchdog"), ["hostname1=localhost", "pgpool_port1=0", "wd_port1=9000"]);
         assert!(rows("heartbeat").is_empty());
         let all = rows("all");
         let one = PARAMETERS.iter().filter(|param| param.spec.nodes == Nodes::One).count();

@@ -422,18 +422,18 @@ parameters! {
     WatchdogNodes {
         hostname: PerNode<String> = text("localhost").each().example("'balancer1'"), Reload,
             "Host of a member, this one included; its number is in the file pgpool_node_id.";
-        wd_port: PerNode<i64> = port(0).each().example("9000"), Reload,
-            "Port of the watchdog on that member.";
         pgpool_port: PerNode<i64> = port(0).each().example("9999"), Reload,
             "Port for clients on that member.";
+        wd_port: PerNode<i64> = port(0).each().example("9000"), Reload,
+            "Port of the watchdog on that member.";
     }
     Heartbeat {
+        heartbeat_device: PerNode<String> = text("").each_heartbeat(), Reload,
+            "Network interface that they leave from.";
         heartbeat_hostname: PerNode<String> = text("").each_heartbeat().example("'balancer1'"), Reload,
             "Host that signs of life go to.";
         heartbeat_port: PerNode<i64> = port(0).each_heartbeat().example("9694"), Reload,
             "Port that they go to.";
-        heartbeat_device: PerNode<String> = text("").each_heartbeat(), Reload,
-            "Network interface that they leave from.";
         wd_heartbeat_listen_addresses: String = text(""), Init,
             "Addresses to hear them on; '' is the member's own host name.";
         wd_heartbeat_listen_port: i64 = int(0, 0, INT_MAX), Init,

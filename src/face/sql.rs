@@ -1,10 +1,11 @@
-//! The management core over SQL: recognises `SHOW pool_…` and `PGPOOL SHOW …`, encodes what it answers.
+//! The management core over SQL: recognises `SHOW pool_…` and `PGPOOL …`, encodes what it answers.
 //!
 //! Anything else that begins so (`SHOW pool_foo`, `SHOW pool_nodes x`) is left to PostgreSQL, which
 //! answers with its own error. Called by the session for every simple query, so the way out is short.
 #![forbid(unsafe_code)]
 
 use crate::admin::{AdminError, Reply, Request};
+use crate::config::NotSet;
 use crate::wire::backend::{self, Column, Notice};
 
 /// Type `text`. pgpool-II sends 0 here, which confuses drivers that decode by type.
@@ -13,37 +14,80 @@ const TEXT: u32 = 25;
 /// Reports that pgpool-II has and we do not.
 const MISSING: &[&str] = &["pool_cache", "pool_health_check_stats"];
 
-/// The request in the text of a simple query; `None` if there is none, an error text if we cannot serve it.
+/// What a client asks of us and not of PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A report.
+    Report(Request),
+    /// A report that we do not have; the text says so.
+    Missing(String),
+    /// `PGPOOL SET` a parameter for this session, to a value or back to that of the configuration.
+    Set(String, Option<String>),
+    /// `PGPOOL RESET ALL`.
+    ResetAll,
+}
+
+/// What the text of a simple query asks of us; `None` if nothing.
 #[inline]
-pub fn recognise(text: &[u8]) -> Option<Result<Request, String>> {
+pub fn recognise(text: &[u8]) -> Option<Asked> {
     match text.trim_ascii_start() {
         text @ [b's' | b'S' | b'p' | b'P', ..] => read(text),
         _ => None,
     }
 }
 
-fn read(text: &[u8]) -> Option<Result<Request, String>> {
+fn read(text: &[u8]) -> Option<Asked> {
     let (first, rest) = word(text)?;
     if first.eq_ignore_ascii_case(b"show") {
-        report(lone_name(rest)?)
-    } else if first.eq_ignore_ascii_case(b"pgpool") {
-        let (second, rest) = word(rest.trim_ascii_start())?;
-        let name = lone_name(rest).filter(|_| second.eq_ignore_ascii_case(b"show"))?;
-        Some(Ok(Request::ConfigShow(name)))
-    } else {
-        None
+        return report(&lone_name(rest)?);
+    }
+    let (second, rest) = word(rest.trim_ascii_start()).filter(|_| first.eq_ignore_ascii_case(b"pgpool"))?;
+    match second.to_ascii_lowercase().as_slice() {
+        b"show" => lone_name(rest).map(|name| Asked::Report(Request::ConfigShow(name))),
+        b"reset" => lone_name(rest).map(|name| match name.as_str() {
+            "all" if !rest.contains(&b'"') => Asked::ResetAll,
+            _ => Asked::Set(name, None),
+        }),
+        b"set" => set(rest),
+        _ => None,
     }
 }
 
-fn report(name: String) -> Option<Result<Request, String>> {
-    Some(Ok(match name.as_str() {
+/// `name TO value`, `name = value`, with DEFAULT for the value of the configuration.
+fn set(text: &[u8]) -> Option<Asked> {
+    let (name, rest) = name(text)?;
+    let rest = rest.trim_ascii_start();
+    let rest = match rest.strip_prefix(b"=") {
+        Some(rest) => rest,
+        None => word(rest).filter(|(to, _)| to.eq_ignore_ascii_case(b"to"))?.1,
+    };
+    let rest = rest.trim_ascii_start();
+    let (value, rest) = match rest {
+        [b'\'' | b'"', ..] => quoted(rest)?,
+        _ => {
+            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(byte);
+            let end = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+            let (value, rest) = rest.split_at_checked(end).filter(|(value, _)| !value.is_empty())?;
+            if value.eq_ignore_ascii_case(b"default") {
+                return is_end(rest).then_some(Asked::Set(name, None));
+            }
+            (String::from_utf8(value.to_ascii_lowercase()).ok()?, rest)
+        }
+    };
+    is_end(rest).then_some(Asked::Set(name, Some(value)))
+}
+
+fn report(name: &str) -> Option<Asked> {
+    Some(Asked::Report(match name {
         "pool_nodes" => Request::ShowNodes,
         "pool_processes" => Request::ShowProcesses,
         "pool_pools" => Request::ShowPools,
         "pool_version" => Request::ShowVersion,
         "pool_status" => Request::ShowStatus,
         "pool_backend_stats" => Request::ShowBackendStats,
-        name if MISSING.contains(&name) => return Some(Err(format!("SHOW {name} is not supported yet"))),
+        name if MISSING.contains(&name) => {
+            return Some(Asked::Missing(format!("SHOW {name} is not supported yet")));
+        }
         _ => return None,
     }))
 }
@@ -55,31 +99,66 @@ fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
 }
 
-/// A name with nothing after it but blanks and semicolons; as in SQL, quoted it keeps its case.
-fn lone_name(text: &[u8]) -> Option<String> {
-    let text = text.trim_ascii();
-    let (name, rest) = match text.strip_prefix(b"\"") {
-        Some(quoted) => {
-            let end = quoted.iter().position(|byte| *byte == b'"').filter(|end| *end > 0)?;
-            (quoted.get(..end)?.to_vec(), quoted.get(end + 1..)?)
+/// Between quotes, and what follows. A doubled quote is one.
+fn quoted(text: &[u8]) -> Option<(String, &[u8])> {
+    let (quote, mut rest) = text.split_first()?;
+    let mut found = Vec::new();
+    loop {
+        let end = rest.iter().position(|byte| byte == quote)?;
+        let (part, after) = rest.split_at_checked(end)?;
+        found.extend_from_slice(part);
+        match after {
+            [_, second, ..] if second == quote => {
+                found.push(*quote);
+                rest = after.get(2..)?;
+            }
+            _ => return Some((String::from_utf8(found).ok()?, after.get(1..)?)),
         }
-        None => word(text).map(|(name, rest)| (name.to_ascii_lowercase(), rest))?,
-    };
-    let ends = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
-    String::from_utf8(name).ok().filter(|_| ends)
+    }
+}
+
+/// A name and what follows; as in SQL, quoted it keeps its case.
+fn name(text: &[u8]) -> Option<(String, &[u8])> {
+    let text = text.trim_ascii_start();
+    match text {
+        [b'"', ..] => quoted(text).filter(|(name, _)| !name.is_empty()),
+        _ => {
+            let (name, rest) = word(text)?;
+            Some((String::from_utf8(name.to_ascii_lowercase()).ok()?, rest))
+        }
+    }
+}
+
+/// A name with nothing after it.
+fn lone_name(text: &[u8]) -> Option<String> {
+    name(text).filter(|(_, rest)| is_end(rest)).map(|(name, _)| name)
+}
+
+/// Whether there is nothing but blanks and semicolons.
+fn is_end(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';')
 }
 
 /// Appends the messages that answer a request; the session adds ReadyForQuery.
 pub fn encode(reply: &Result<Reply, AdminError>, out: &mut Vec<u8>) {
     match reply {
         Ok(Reply::Table { columns, rows }) => put_table(columns, rows, out),
-        Err(error) => put_error(&error.to_string(), out),
+        Err(error) => put_error(&error.to_string(), None, out),
+    }
+}
+
+/// Appends the answer to a SET or RESET.
+pub fn encode_set(result: &Result<&str, NotSet>, out: &mut Vec<u8>) {
+    match result {
+        Ok(tag) => backend::put_command_complete(out, tag),
+        Err(error @ NotSet::Invalid { why, .. }) => put_error(&error.to_string(), Some(why), out),
+        Err(error) => put_error(&error.to_string(), None, out),
     }
 }
 
 /// Appends an error as pgpool-II's own are: always of class "internal error".
-pub fn put_error(message: &str, out: &mut Vec<u8>) {
-    let notice = Notice { severity: "ERROR", code: "XX000", message, detail: None, hint: None };
+pub fn put_error(message: &str, detail: Option<&str>, out: &mut Vec<u8>) {
+    let notice = Notice { severity: "ERROR", code: "XX000", message, detail, hint: None };
     backend::put_error(out, &notice);
 }
 
@@ -101,21 +180,34 @@ mod tests {
 
     #[test]
     fn what_is_recognised() {
-        let show = |name: &str| Some(Ok(Request::ConfigShow(name.to_owned())));
-        let cases: &[(&str, Option<Result<Request, String>>)] = &[
-            ("show pool_nodes", Some(Ok(Request::ShowNodes))),
-            ("SHOW POOL_NODES;", Some(Ok(Request::ShowNodes))),
-            (" \n show\t pool_version ; ; ", Some(Ok(Request::ShowVersion))),
-            ("show pool_processes", Some(Ok(Request::ShowProcesses))),
-            ("show pool_pools", Some(Ok(Request::ShowPools))),
-            ("Show Pool_Status", Some(Ok(Request::ShowStatus))),
-            ("show pool_backend_stats", Some(Ok(Request::ShowBackendStats))),
+        let report = |request| Some(Asked::Report(request));
+        let show = |name: &str| report(Request::ConfigShow(name.to_owned()));
+        let set =
+            |name: &str, value: Option<&str>| Some(Asked::Set(name.to_owned(), value.map(str::to_owned)));
+        let cases: &[(&str, Option<Asked>)] = &[
+            ("show pool_nodes", report(Request::ShowNodes)),
+            ("SHOW POOL_NODES;", report(Request::ShowNodes)),
+            (" \n show\t pool_version ; ; ", report(Request::ShowVersion)),
+            ("show pool_processes", report(Request::ShowProcesses)),
+            ("show pool_pools", report(Request::ShowPools)),
+            ("Show Pool_Status", report(Request::ShowStatus)),
+            ("show pool_backend_stats", report(Request::ShowBackendStats)),
             ("pgpool show port", show("port")),
             ("PGPOOL  SHOW  Backend ;", show("backend")),
             ("pgpool show \"port\"", show("port")),
             ("pgpool show backend_hostname0", show("backend_hostname0")),
             ("pgpool show\nall", show("all")),
-            ("show pool_cache", Some(Err("SHOW pool_cache is not supported yet".to_owned()))),
+            ("show pool_cache", Some(Asked::Missing("SHOW pool_cache is not supported yet".to_owned()))),
+            ("PGPOOL SET Log_Statement TO On;", set("log_statement", Some("on"))),
+            ("pgpool set log_statement='it''s'", set("log_statement", Some("it's"))),
+            ("pgpool set \"Port\" = \"5\" ;", set("Port", Some("5"))),
+            ("pgpool set client_idle_limit = -5", set("client_idle_limit", Some("-5"))),
+            ("pgpool set client_idle_limit\nto\ndefault", set("client_idle_limit", None)),
+            ("pgpool set log_statement = ''", set("log_statement", Some(""))),
+            ("pgpool reset port", set("port", None)),
+            ("pgpool reset All;", Some(Asked::ResetAll)),
+            ("pgpool reset \"all\"", set("all", None)),
+            ("pgpool reset all_of", set("all_of", None)),
         ];
         for (text, expected) in cases {
             assert_eq!(recognise(text.as_bytes()), *expected, "{text}");
@@ -138,7 +230,17 @@ mod tests {
             "pgpool show \"port",
             "pgpool show \"\"",
             "pgpool foo port",
-            "pgpool set port to 1",
+            "pgpool set port",
+            "pgpool set port on",
+            "pgpool set port to",
+            "pgpool set port to 5 min",
+            "pgpool set port to on, off",
+            "pgpool set port to 'x",
+            "pgpool set port to default x",
+            "pgpool set session port to 1",
+            "pgpool set cache delete 'x'",
+            "pgpool reset",
+            "pgpool reset all x",
             "select 1; show pool_version",
         ];
         for text in others {
@@ -174,7 +276,9 @@ mod tests {
         #[test]
         fn any_bytes_are_safe(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
             let _ = recognise(&text);
-            let _ = recognise(&[b"pgpool show ".as_slice(), &text].concat());
+            for command in [b"pgpool show ".as_slice(), b"pgpool set a ", b"pgpool set a to ", b"pgpool reset "] {
+                let _ = recognise(&[command, &text].concat());
+            }
         }
     }
 }

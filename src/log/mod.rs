@@ -32,12 +32,8 @@ pub use syslog::Syslog;
 /// Where the log goes and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Records below this severity are dropped.
-    pub min_level: Level,
-    /// `client_min_messages`: from this severity on a client hears what is logged on its behalf.
-    pub client_min_level: Level,
-    /// How much of a record is written.
-    pub verbosity: Verbosity,
+    /// What is written; a session may have this for itself.
+    pub levels: Levels,
     /// `log_line_prefix`.
     pub prefix: String,
     /// Standard error gets JSON objects; syslog has its own form.
@@ -46,6 +42,17 @@ pub struct Settings {
     pub stderr: bool,
     /// Write to syslog under this name and facility.
     pub syslog: Option<Syslog>,
+}
+
+/// Which records are written and heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// Records below this severity are dropped.
+    pub min: Level,
+    /// `client_min_messages`: from this severity on a client hears what is logged on its behalf.
+    pub client_min: Level,
+    /// How much of a record is written.
+    pub verbosity: Verbosity,
 }
 
 /// `log_error_verbosity`.
@@ -59,13 +66,14 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// What holds until the configuration is read: pgpool-II's defaults.
+const DEFAULT: Levels =
+    Levels { min: Level::Warning, client_min: Level::Notice, verbosity: Verbosity::Default };
+
 impl Default for Settings {
-    /// What holds until the configuration is read: pgpool-II's defaults.
     fn default() -> Settings {
         Settings {
-            min_level: Level::Warning,
-            client_min_level: Level::Notice,
-            verbosity: Verbosity::Default,
+            levels: DEFAULT,
             prefix: "%m: %a pid %p: ".to_owned(),
             json: false,
             stderr: true,
@@ -85,6 +93,8 @@ pub struct Client {
     pub database: String,
     /// Address, `[local]` for a Unix socket.
     pub host: String,
+    /// Its own in place of the process's (`PGPOOL SET`).
+    pub levels: Option<Levels>,
 }
 
 struct State {
@@ -93,7 +103,9 @@ struct State {
 }
 
 static STATE: RwLock<Option<State>> = RwLock::new(None);
-/// A bit for each severity that somebody wants: the log, or a client.
+/// A bit for each severity that somebody wants: the log, or a client. Of the process, and of the client on whose behalf we
+/// work, which may want others.
+static OF_PROCESS: AtomicU16 = AtomicU16::new(u16::MAX << Level::Warning as u8);
 static WANTED: AtomicU16 = AtomicU16::new(u16::MAX << Level::Warning as u8);
 static PROCESS: RwLock<&str> = RwLock::new("main");
 static LINES: AtomicU64 = AtomicU64::new(0);
@@ -109,12 +121,15 @@ pub fn configure(settings: Settings) {
     if let Some(wanted) = settings.syslog.as_ref().filter(|wanted| Some(*wanted) != before) {
         syslog::open(wanted);
     }
-    WANTED.store(wanted(settings.min_level, settings.client_min_level), Ordering::Relaxed);
+    let bits = wanted(settings.levels);
+    OF_PROCESS.store(bits, Ordering::Relaxed);
+    WANTED.store(bits, Ordering::Relaxed);
     *state = Some(State { prefix: Prefix::parse(&settings.prefix), settings });
 }
 
-fn wanted(min: Level, client_min: Level) -> u16 {
-    let wanted = Level::ALL.iter().filter(|level| **level >= min || level.reaches_client(client_min));
+fn wanted(levels: Levels) -> u16 {
+    let wanted =
+        Level::ALL.iter().filter(|level| **level >= levels.min || level.reaches_client(levels.client_min));
     wanted.fold(0, |bits, level| bits | 1 << *level as u8)
 }
 
@@ -126,7 +141,13 @@ pub fn set_process(name: &'static str) {
 
 /// Says on whose behalf this thread logs from now on. Shared, so that switching sessions costs no copy.
 pub fn set_client(client: Option<Rc<Client>>) {
-    CLIENT.with(|slot| *slot.borrow_mut() = client);
+    let levels = |client: &Option<Rc<Client>>| client.as_ref().and_then(|client| client.levels);
+    let own = levels(&client);
+    let before = CLIENT.with(|slot| slot.replace(client));
+    if own.is_some() || levels(&before).is_some() {
+        let bits = own.map_or_else(|| OF_PROCESS.load(Ordering::Relaxed), wanted);
+        WANTED.store(bits, Ordering::Relaxed);
+    }
 }
 
 /// Whether anybody wants records of this severity.
@@ -204,13 +225,15 @@ impl Line {
                 (&default.1, &default.0)
             }
         };
-        if self.level.reaches_client(settings.client_min_level) {
+        let own = CLIENT.with(|client| client.borrow().as_ref().and_then(|client| client.levels));
+        let levels = own.unwrap_or(settings.levels);
+        if self.level.reaches_client(levels.client_min) {
             heard::note(&self);
         }
-        if self.level < settings.min_level {
+        if self.level < levels.min {
             return;
         }
-        match settings.verbosity {
+        match levels.verbosity {
             Verbosity::Terse => self.more.clear(),
             Verbosity::Default => {}
             Verbosity::Verbose => {
@@ -273,7 +296,8 @@ mod tests {
             // A client that wants warnings and INFO, which always reaches it.
             let client = 1 << Level::Info as u8 | 1 << Level::Warning as u8;
             let log = u16::MAX << at & 0xfff;
-            assert_eq!(wanted(min, Level::Warning), log | client, "{min:?}");
+            let levels = Levels { min, client_min: Level::Warning, ..DEFAULT };
+            assert_eq!(wanted(levels), log | client, "{min:?}");
         }
     }
 

@@ -26,8 +26,9 @@ pub struct Ctx<'a> {
 /// What the sessions of one worker share.
 pub struct Shared {
     pub worker: usize,
-    pub config: Config,
-    pub routes: RouteConfig,
+    /// While a step of a session runs, that session's (`PGPOOL SET`).
+    pub config: Rc<Config>,
+    pub routes: Rc<RouteConfig>,
     pub segment: Segment,
     pub view: ClusterView,
     pub facts: sql::Cache,

@@ -18,6 +18,12 @@ impl Session {
         Some(now.saturating_duration_since(self.heard))
     }
 
+    /// Whether it may not be idle for so long.
+    pub fn is_too_idle(&self, shared: &Shared, idle: Duration) -> bool {
+        let limit = self.config(shared).client_idle_limit;
+        limit > 0 && idle >= Duration::from_secs(limit.unsigned_abs())
+    }
+
     /// Ends a session that was idle too long. In pgpool-II's words, but FATAL where it says ERROR: the connection
     /// is over, and drivers go by that.
     pub fn end_idle(&mut self, ctx: &mut Ctx<'_>) {
@@ -26,13 +32,5 @@ impl Session {
             format!("child connection forced to terminate due to client_idle_limit:{limit} is reached");
         log::Line::new(log::Level::Error, "unable to read data").detail(detail.as_str()).emit();
         self.fatal_with(ctx, "57000", "unable to read data", Some(&detail), None);
-    }
-}
-
-impl Shared {
-    /// Whether a client may not be idle for so long.
-    pub fn is_too_idle(&self, idle: Duration) -> bool {
-        let limit = self.config.client_idle_limit;
-        limit > 0 && idle >= Duration::from_secs(limit.unsigned_abs())
     }
 }

@@ -15,6 +15,7 @@ mod finish;
 mod idle;
 mod lookup;
 mod messages;
+mod own;
 mod place;
 mod prepared;
 mod reach;
@@ -162,6 +163,7 @@ pub struct Session {
     trans_wrote: bool,
     ever_wrote: bool,
     settings: Settings,
+    own: Option<Box<own::OwnConfig>>,
     temporary: Vec<Name>,
     statements: Names<Rc<Prepared>>,
     portals: Names<Portal>,
@@ -234,6 +236,7 @@ impl Session {
             trans_wrote: false,
             ever_wrote: false,
             settings: Settings::default(),
+            own: None,
             temporary: Vec::new(),
             statements: Names::default(),
             portals: Names::default(),

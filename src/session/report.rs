@@ -8,7 +8,7 @@ use super::{Ctx, Effect, Session, Stage};
 use crate::admin;
 use crate::config::Config;
 use crate::error::NodeId;
-use crate::face;
+use crate::face::{self, sql::Asked};
 use crate::log;
 use crate::pool::Backend;
 use crate::route::{CounterClass, statement_class};
@@ -182,8 +182,8 @@ impl Session {
             self.title = format!("{user} {database} {host}({}) ", self.peer.port());
         }
         let application = self.application_name().unwrap_or_default().to_string();
-        self.identity = Some(Rc::new(log::Client { application, user, database, host }));
-        log::set_client(self.identity());
+        self.identity = Some(Rc::new(log::Client { application, user, database, host, levels: None }));
+        self.know_levels(ctx);
     }
 
     /// Keeps the begin of a statement for the log of its error.
@@ -253,13 +253,26 @@ impl Session {
     }
 
     /// SHOW POOL_… and PGPOOL …: no backend has a part in it.
-    pub(super) fn answer_ourselves(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        request: Result<admin::Request, String>,
-        text: &[u8],
-    ) {
+    pub(super) fn answer_ourselves(&mut self, ctx: &mut Ctx<'_>, asked: Asked, text: &[u8]) {
         self.log_statement(ctx, text);
+        let mut out = Vec::new();
+        match asked {
+            Asked::Report(request) => face::sql::encode(&self.report(ctx, request), &mut out),
+            Asked::Missing(message) => face::sql::put_error(&message, None, &mut out),
+            Asked::Set(name, value) => {
+                face::sql::encode_set(&self.set_own(ctx, &name, value.as_deref()), &mut out);
+            }
+            Asked::ResetAll => {
+                self.forget_own(ctx);
+                face::sql::encode_set(&Ok("RESET"), &mut out);
+            }
+        }
+        // pgpool-II always says idle here; inside a transaction the client must not be told so.
+        backend::put_ready(&mut out, self.status());
+        ctx.wire.send(self.client, &out);
+    }
+
+    fn report(&self, ctx: &Ctx<'_>, request: admin::Request) -> Result<admin::Reply, admin::AdminError> {
         let shared = &*ctx.shared;
         let context = admin::Context {
             segment: &shared.segment,
@@ -267,14 +280,7 @@ impl Session {
             session: Some(admin::SessionFacts { balance_node: self.balance }),
             now: shared.unix_now,
         };
-        let mut out = Vec::new();
-        match request {
-            Ok(request) => face::sql::encode(&admin::handle(request, &context), &mut out),
-            Err(message) => face::sql::put_error(&message, &mut out),
-        }
-        // pgpool-II always says idle here; inside a transaction the client must not be told so.
-        backend::put_ready(&mut out, self.status());
-        ctx.wire.send(self.client, &out);
+        admin::handle(request, &context)
     }
 }
 

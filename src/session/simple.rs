@@ -33,8 +33,8 @@ impl Session {
         if self.must_wait(ctx, None) {
             return Step::Stall;
         }
-        if let Some(request) = face::sql::recognise(text) {
-            self.answer_ourselves(ctx, request, text);
+        if let Some(asked) = face::sql::recognise(text) {
+            self.answer_ourselves(ctx, asked, text);
             return Step::Done(header.length);
         }
         let facts = ctx.shared.facts.get(text);

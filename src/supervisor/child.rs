@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
-use super::logging;
 use super::request::ToSupervisor;
 use crate::config::{self, Config};
 use crate::shm::Segment;
@@ -73,7 +72,7 @@ impl ChildContext {
         crate::say!(Log, "reloading config file");
         if let Ok(reloaded) = config::reload(&self.config, &self.config_path) {
             self.config = reloaded.config;
-            crate::log::configure(logging::settings(&self.config, self.debug));
+            crate::log::configure(crate::config::log_settings(&self.config, self.debug));
         }
     }
 }

@@ -7,7 +7,6 @@
 mod child;
 mod collector;
 mod listen;
-mod logging;
 mod nodes;
 mod pidfile;
 mod reload;
@@ -19,7 +18,6 @@ mod stop;
 mod tree;
 
 pub use child::{ChildContext, Files, Listener, ListenerKind, LogSource};
-pub use logging::settings as log_settings;
 pub use pidfile::PidFile;
 pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};
 pub use start::{Launch, start};

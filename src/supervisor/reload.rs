@@ -1,7 +1,6 @@
 //! HUP: reads the configuration again, says what changed, and has the children do the same.
 #![forbid(unsafe_code)]
 
-use super::logging;
 use super::run::Supervisor;
 use crate::config;
 use crate::sys::signals::Number;
@@ -12,7 +11,7 @@ impl Supervisor {
         match config::reload(&self.config, &self.config_path) {
             Ok(reloaded) => {
                 self.config = reloaded.config;
-                crate::log::configure(logging::settings(&self.config, self.debug));
+                crate::log::configure(crate::config::log_settings(&self.config, self.debug));
                 reloaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
                 reloaded.changed.iter().for_each(|name| crate::say!(Log, "parameter \"{name}\" changed"));
                 for name in &reloaded.needs_restart {

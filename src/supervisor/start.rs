@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::child::Files;
 use super::collector::Collector;
 use super::listen;
-use super::logging;
 use super::nodes::{self, Nodes};
 use super::pidfile::{Found, PidFile};
 use super::run::Supervisor;
@@ -101,7 +100,7 @@ fn load(launch: &Launch) -> Result<Config, Failure> {
         let text = format!("configuration file {} contains errors", launch.config_path.display());
         Failure { text, exit: exit::FATAL }
     })?;
-    log::configure(logging::settings(&loaded.config, launch.debug));
+    log::configure(crate::config::log_settings(&loaded.config, launch.debug));
     loaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
     Ok(loaded.config)
 }

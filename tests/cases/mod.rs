@@ -16,6 +16,7 @@ mod log_collector;
 mod logging;
 mod memory;
 mod old_config;
+mod own_settings;
 mod pooling;
 mod process_tree;
 mod protocol;

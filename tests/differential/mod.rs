@@ -13,6 +13,7 @@ use crate::harness::{Balancer, Door, shared};
 
 mod differences;
 mod log_lines;
+mod parameters;
 mod sequences;
 
 use differences::DIFFERENCES;

@@ -211,7 +211,7 @@ impl Worker {
         for slot in 0..self.sessions.len() as u32 {
             let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { continue };
             let late = session.deadline.is_some_and(|deadline| deadline <= now);
-            let idle = session.idle_for(now).filter(|idle| self.shared.is_too_idle(*idle));
+            let idle = session.idle_for(now).filter(|idle| session.is_too_idle(&self.shared, *idle));
             if late {
                 self.with_session(slot, |session, ctx| {
                     session.shut(ctx, "57014", "canceling authentication due to timeout");
@@ -226,6 +226,7 @@ impl Worker {
     fn with_session(&mut self, slot: u32, step: impl FnOnce(&mut Session, &mut Ctx<'_>)) {
         let Some(mut session) = self.sessions.get_mut(slot as usize).and_then(Option::take) else { return };
         crate::log::set_client(session.identity());
+        session.exchange_own(&mut self.shared);
         let mut ctx = Ctx { wire: &mut self.net, pool: &mut self.pool, shared: &mut self.shared };
         let done = catch_unwind(AssertUnwindSafe(|| step(&mut session, &mut ctx)));
         crate::log::set_client(None);
@@ -233,6 +234,7 @@ impl Worker {
         if done.is_ok() && (!heard.is_empty() || session.has_unheard()) {
             session.pass_on(&mut ctx, heard);
         }
+        session.exchange_own(&mut self.shared);
         if done.is_err() {
             self.close_client(session.client);
             self.bury(slot);

@@ -80,8 +80,8 @@ impl Worker {
     pub(super) fn reload(&mut self) {
         self.context.reload();
         let (context, shared) = (&self.context, &mut self.shared);
-        shared.config = context.config.clone();
-        shared.routes = RouteConfig::from(&context.config);
+        shared.config = Rc::new(context.config.clone());
+        shared.routes = Rc::new(RouteConfig::from(&context.config));
         shared.passwords = Rc::new(read_passwords(context));
         shared.relations = relations(&context.config);
         match read_hba(context) {
@@ -90,6 +90,9 @@ impl Worker {
         }
         self.pool.settings = pool_settings(&context.config);
         self.pool.passwords = Rc::clone(&shared.passwords);
+        for session in self.sessions.iter_mut().flatten() {
+            session.on_reload(&self.shared);
+        }
         self.see_cluster();
     }
 }
@@ -98,8 +101,8 @@ fn shared(context: &ChildContext) -> Shared {
     let config = &context.config;
     Shared {
         worker: context.index,
-        config: config.clone(),
-        routes: RouteConfig::from(config),
+        config: Rc::new(config.clone()),
+        routes: Rc::new(RouteConfig::from(config)),
         segment: context.segment,
         view: view(&context.segment, config),
         facts: sql::Cache::new(FACTS),

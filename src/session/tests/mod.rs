@@ -376,7 +376,7 @@ fn a_setting_overwritten_in_a_transaction_comes_back_on_the_node_that_joined() {
     rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
     rig.client(&query("SET a.x = 2"));
     rig.node(PRIMARY, &complete("SET", TxStatus::InTransaction));
-    rig.shared.routes.on_write = crate::route::OnWrite::Off;
+    std::rc::Rc::make_mut(&mut rig.shared.routes).on_write = crate::route::OnWrite::Off;
     rig.client(&query("SELECT 1"));
     assert_eq!(rig.sent_to(STANDBY), ["Q SET a.x = 1", "Q BEGIN", "Q SET a.x = 2"]);
 }

@@ -125,7 +125,7 @@ impl Rig {
         let now = Instant::now();
         let shared = Shared {
             worker: 0,
-            routes: RouteConfig::from(&config),
+            routes: Rc::new(RouteConfig::from(&config)),
             segment: Segment::create(sizes).unwrap(),
             view,
             facts: crate::sql::Cache::new(64),
@@ -137,7 +137,7 @@ impl Rig {
             random: Random::new(1),
             errands: Vec::new(),
             out: Vec::new(),
-            config,
+            config: Rc::new(config),
         };
         let pool = Pool::new(
             settings,

@@ -1,12 +1,15 @@
 //! From the parameters of the configuration to the settings of the log.
 #![forbid(unsafe_code)]
 
-use crate::config::{Config, LogErrorVerbosity, LogFormat, MessageLevel, SyslogFacility};
-use crate::log::{Level, Settings, Syslog, Verbosity};
+use super::{Config, LogErrorVerbosity, LogFormat, MessageLevel, SyslogFacility};
+use crate::log::{Level, Levels, Settings, Syslog, Verbosity};
 
 /// Settings of the log. `debug`: option `-d`, everything from DEBUG1 on whatever the file says.
-pub fn settings(config: &Config, debug: bool) -> Settings {
-    let level = level(config.log_min_messages);
+pub fn log_settings(config: &Config, debug: bool) -> Settings {
+    let mut levels = log_levels(config);
+    if debug {
+        levels.min = levels.min.min(Level::Debug1);
+    }
     let wants =
         |name: &str| config.log_destination.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
     let syslog = wants("syslog").then(|| Syslog {
@@ -15,16 +18,23 @@ pub fn settings(config: &Config, debug: bool) -> Settings {
     });
     Settings {
         json: config.log_format == LogFormat::Json,
-        min_level: if debug { level.min(Level::Debug1) } else { level },
-        client_min_level: self::level(config.client_min_messages),
+        levels,
+        prefix: config.log_line_prefix.clone(),
+        stderr: wants("stderr") || syslog.is_none(),
+        syslog,
+    }
+}
+
+/// What of the settings of the log a session may have for itself.
+pub fn log_levels(config: &Config) -> Levels {
+    Levels {
+        min: level(config.log_min_messages),
+        client_min: level(config.client_min_messages),
         verbosity: match config.log_error_verbosity {
             LogErrorVerbosity::Terse => Verbosity::Terse,
             LogErrorVerbosity::Default => Verbosity::Default,
             LogErrorVerbosity::Verbose => Verbosity::Verbose,
         },
-        prefix: config.log_line_prefix.clone(),
-        stderr: wants("stderr") || syslog.is_none(),
-        syslog,
     }
 }
 
