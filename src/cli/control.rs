@@ -1,6 +1,7 @@
 //! Commands to a running supervisor, by way of its pid file; and the check of a configuration.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::thread::sleep;
@@ -44,8 +45,8 @@ pub(super) fn migrate(path: &Path) -> u8 {
         Ok(migrated) => migrated,
         Err(rejected) => {
             rejected.lines().for_each(|line| eprintln!("{line}"));
-            eprintln!("configuration file {} contains errors; nothing was written", path.display());
-            return exit::FATAL;
+            eprintln!("nothing was written: configuration file {} cannot be used", path.display());
+            return if File::open(path).is_ok() { exit::FATAL } else { exit::USAGE };
         }
     };
     migrated.notes.iter().for_each(|note| eprintln!("{note}"));

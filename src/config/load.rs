@@ -10,7 +10,8 @@ use super::lexer::{self, Line};
 use super::names::{self, Meaning, Naming};
 use super::old_mode::OldMode;
 use super::param::Param;
-use super::table::Config;
+use super::table::{self, Config};
+use super::value::Value;
 use super::{ConfigError, Note, Place, Rejected, check};
 
 /// How deep files may include files.
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub(super) old_mode: bool,
     /// The names of today need a number of this member of the watchdog that no file holds.
     pub(super) needs_number: bool,
+    /// Defaults of older versions that hold here: name and value.
+    pub(super) old_defaults: Vec<(String, i64)>,
 }
 
 /// Reads the text of a file; the error of a file that is not there is `NotFound`.
@@ -86,13 +89,15 @@ pub fn parse_text(text: &str, file: &Path, read: Read<'_>) -> Result<Loaded, Rej
         errors: lines.errors,
         tells_own: false,
         old_mode: false,
+        old_defaults: Vec::new(),
     };
     reading.take(&lines.settings, &naming);
+    reading.settle_member(own.clone().ok().flatten().unwrap_or(0));
     let needs_number = reading.tells_own && own == Ok(None);
     check::all(&mut reading, own);
-    let Reading { config, notes, errors, old_mode, .. } = reading;
+    let Reading { config, notes, errors, old_mode, old_defaults, .. } = reading;
     if errors.is_empty() {
-        Ok(Loaded { config, notes, naming, old_mode, needs_number })
+        Ok(Loaded { config, notes, naming, old_mode, needs_number, old_defaults })
     } else {
         Err(Rejected { notes, errors })
     }
@@ -181,12 +186,13 @@ pub(super) struct Reading {
     pub(super) tells_own: bool,
     /// The clustering mode came from old names.
     old_mode: bool,
+    old_defaults: Vec<(String, i64)>,
 }
 
 impl Reading {
     fn take(&mut self, settings: &[Setting], naming: &Naming) {
         let mut mode = OldMode::default();
-        self.tells_own = settings.iter().any(|one| one.name.eq_ignore_ascii_case("wd_hostname"));
+        self.tells_own = settings.iter().any(|one| names::is_old_member(&one.name));
         for setting in settings {
             match naming.meaning(&setting.name) {
                 Meaning::Param(param, id, note) => {
@@ -252,6 +258,28 @@ impl Reading {
         {
             let text = "failover_when_quorum_exists cannot be on together with replication_mode";
             self.errors.push(error(place, text.to_owned()));
+        }
+    }
+
+    /// The older names of the watchdog had defaults that the ones of today do not have.
+    fn settle_member(&mut self, own: usize) {
+        if !self.tells_own || !self.config.use_watchdog {
+            return;
+        }
+        let place = self.place("use_watchdog").cloned();
+        let listens = self.config.wd_listen_port > 0;
+        for (name, default) in [("wd_port", 9000), ("heartbeat_port", 9694)] {
+            let Some(param) = table::find(name) else { continue };
+            if self.places.contains_key(&(param.name, Some(own))) || name == "wd_port" && listens {
+                continue;
+            }
+            (param.slot_mut)(&mut self.config).set(Some(own), Some(Value::Int(default)));
+            let name = param.name_of(Some(own));
+            let text = format!(
+                "{name} is not set: {default} is taken, the default of the versions with older names"
+            );
+            self.notes.push(Note { place: place.clone(), text });
+            self.old_defaults.push((name, default));
         }
     }
 
@@ -367,6 +395,7 @@ mqtt_topic_prefix = 'pgbalancer'
                 "/etc/x/p.conf:4: socket_dir is an old name: taken as unix_socket_directories",
                 "/etc/x/p.conf:40: wd_hostname is an old name: taken as hostname0",
                 "/etc/x/p.conf:41: wd_port is an old name: taken as wd_port0",
+                "/etc/x/p.conf:39: heartbeat_port0 is not set: 9694 is taken, the default of the versions with older names",
             ]
         );
         let config = loaded.config;
@@ -479,6 +508,15 @@ mqtt_topic_prefix = 'pgbalancer'
         );
         let bad = errors(text, &[("/etc/x/pgpool_node_id", "one")]);
         assert_eq!(bad, ["/etc/x/p.conf:1: \"/etc/x/pgpool_node_id\" must hold one number from 0 to 127"]);
+        // Without anything about this member, as far as the old defaults go.
+        for text in ["wd_port = 9002\n", ""] {
+            let text = format!("use_watchdog = on\nother_pgpool_hostname0 = 'b'\n{text}");
+            let loaded = parse_with(&text, &[]).unwrap();
+            let port = if text.contains("wd_port") { 9002 } else { 9000 };
+            assert_eq!(*loaded.config.wd_port.get(0), port);
+            assert_eq!((*loaded.config.heartbeat_port.get(0), loaded.needs_number), (9694, true));
+            assert!(notes(&loaded).iter().any(|note| note.contains("heartbeat_port0 is not set: 9694")));
+        }
         let new = "use_watchdog = on\nhostname0 = 'a'\nhostname1 = 'b'\nwd_port0 = 9000\nwd_port1 = 9000\n";
         let bad = errors(new, &[]);
         assert_eq!(

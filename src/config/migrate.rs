@@ -1,6 +1,7 @@
 //! A configuration file written again in today's names: renamed lines get their new name, lines without
 //! effect become comments, and all else stays byte by byte. What the file means stays the same.
-//! Only files without mistakes are written again: of others nobody knows what they mean.
+//! Only files without mistakes are written again: of others nobody knows what they mean. Nor are files whose included
+//! files would mean something else afterwards.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -9,7 +10,7 @@ use std::path::Path;
 use super::lexer::{self, Line};
 use super::load::{self, Loaded, parse_text};
 use super::names::Meaning;
-use super::{Note, Place, Rejected};
+use super::{ConfigError, Note, Place, Rejected, reload};
 
 /// A file in today's names.
 #[derive(Debug)]
@@ -69,13 +70,41 @@ fn rewrite(
             Said::Other => new.push(line.to_vec()),
         }
     }
+    for (name, value) in &loaded.old_defaults {
+        let line = format!("{name} = {value}  # the default of older versions");
+        let at = new.len() - usize::from(new.last().is_some_and(|last| last.is_empty()));
+        new.insert(at, line.into_bytes());
+    }
+    let text = [mark, &new.join(&b'\n')].concat();
+    stays_the_same(&loaded, &text, path, read)?;
     if loaded.needs_number {
         let file = loaded.config.path("pgpool_node_id");
         let text =
             format!("today's names need the number of this member: write 0 into \"{}\"", file.display());
         notes.push(Note { place: None, text });
     }
-    Ok(Migrated { text: [mark, &new.join(&b'\n')].concat(), notes })
+    Ok(Migrated { text, notes })
+}
+
+/// Refuses a file after which an included file means something else: numbers of members depend on names that
+/// stand elsewhere.
+fn stays_the_same(
+    before: &Loaded,
+    text: &[u8],
+    path: &Path,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<(), Rejected> {
+    let after = parse_text(&String::from_utf8_lossy(text), path, read)?;
+    if after.config == before.config {
+        return Ok(());
+    }
+    let differing = reload::differing(&before.config, &after.config);
+    let names: Vec<String> = differing.into_iter().map(|(param, id)| param.name_of(id)).collect();
+    let text = format!(
+        "an included file would mean something else afterwards ({}): put its lines into this file first",
+        names.join(", ")
+    );
+    Err(ConfigError { place: None, text }.into())
 }
 
 /// What a line says to us.
@@ -201,6 +230,30 @@ mod tests {
         let expected =
             b"backend_clustering_mode = raw\n#master_slave_mode = on  # is overruled by backend_clustering_mode\n";
         assert_eq!(migrated(text).text, expected);
+    }
+
+    #[test]
+    fn old_defaults_of_the_watchdog_are_written_down() {
+        let new = migrated(b"use_watchdog = on\nother_pgpool_hostname0 = 'b'\n");
+        let expected = "use_watchdog = on\nhostname1 = 'b'  # was other_pgpool_hostname0\n\
+            wd_port0 = 9000  # the default of older versions\nheartbeat_port0 = 9694  # the default of older versions\n";
+        assert_eq!(String::from_utf8(new.text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_whose_included_file_would_mean_something_else_is_refused() {
+        let path = Path::new("/etc/x/p.conf");
+        let read = |device: &'static str| {
+            move |path: &Path| match path.ends_with("more.conf") {
+                true => Ok(format!("{device} = 'eth0'\n")),
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        };
+        let text = b"heartbeat_destination0 = 'b'\ninclude 'more.conf'\n";
+        let refused = rewrite(text, path, &read("heartbeat_device0")).unwrap_err();
+        let said = refused.errors[0].to_string();
+        assert!(said.contains("(heartbeat_device0, heartbeat_device1)"), "{said}");
+        assert!(rewrite(text, path, &read("if_cmd_path")).is_ok());
     }
 
     #[test]

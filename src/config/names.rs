@@ -48,7 +48,6 @@ const OLD: &[(&str, Fate)] = &[
     ("backend_socket_dir", Fate::Gone("backend_hostnameN may be the directory of the socket")),
     ("debug_level", Fate::Gone("log_min_messages says how much is logged")),
     ("enable_query_cache", Fate::Gone("that cache does not exist: see memory_cache_enabled")),
-    ("ifconfig_path", Fate::Gone("if_cmd_path is the directory of the command")),
     ("num_reserved_children", Fate::Gone("reserved_connections does its work")),
     ("parallel_mode", Fate::Gone(PARALLEL)),
     ("pcp_timeout", Fate::Gone("pcp connections have no such limit")),
@@ -87,6 +86,17 @@ pub(super) enum Meaning {
     Unknown(String),
     /// A mistake.
     Wrong(String),
+}
+
+/// Whether the name is an older one of a member of the watchdog: then this member's number is 0, or told.
+pub(super) fn is_old_member(name: &str) -> bool {
+    let (base, id) = split_number(name);
+    let found = OLD.iter().find(|(old, _)| old.eq_ignore_ascii_case(base));
+    match found.map(|(_, fate)| fate) {
+        Some(Fate::Own(_)) => id.is_none(),
+        Some(Fate::Other(_)) => true,
+        Some(Fate::Mode(_) | Fate::Gone(_)) | None => false,
+    }
 }
 
 /// How the names of one configuration are to be read.

@@ -40,20 +40,28 @@ fn merge(running: &Config, loaded: Loaded) -> Reloaded {
         needs_restart: Vec::new(),
     };
     let used: Vec<usize> = running.backends().iter().map(|backend| backend.id).collect();
-    for param in PARAMETERS {
-        let (old, new) = ((param.slot)(running), (param.slot)(&loaded.config));
-        if old.get(None) != new.get(None) {
-            take(&mut result, param, None, &loaded.config, param.change == Change::Init);
-        }
-        let mut ids = [old.ids(), new.ids()].concat();
-        ids.sort_unstable();
-        ids.dedup();
-        for id in ids.into_iter().filter(|id| own(running, param, *id) != own(&loaded.config, param, *id)) {
-            let bound = BOUND.contains(&param.name) && used.contains(&id);
-            take(&mut result, param, Some(id), &loaded.config, bound || param.change == Change::Init);
-        }
+    for (param, id) in differing(running, &loaded.config) {
+        let bound = BOUND.contains(&param.name) && id.is_some_and(|id| used.contains(&id));
+        take(&mut result, param, id, &loaded.config, bound || param.change == Change::Init);
     }
     result
+}
+
+/// Parameters that two configurations differ in; for a node, or for all of them.
+pub(super) fn differing(one: &Config, other: &Config) -> Vec<(&'static Param, Option<usize>)> {
+    let mut found = Vec::new();
+    for param in PARAMETERS {
+        let (first, second) = ((param.slot)(one), (param.slot)(other));
+        if first.get(None) != second.get(None) {
+            found.push((param, None));
+        }
+        let mut ids = [first.ids(), second.ids()].concat();
+        ids.sort_unstable();
+        ids.dedup();
+        let differ = ids.into_iter().filter(|id| own(one, param, *id) != own(other, param, *id));
+        found.extend(differ.map(|id| (param, Some(id))));
+    }
+    found
 }
 
 /// The value that a node has for itself.

@@ -366,7 +366,7 @@ parameters! {
             "Port to accept other members on; 0 is the member's own wd_port.";
         delegate_ip: String = text("").was(&["delegate_IP"]), Init,
             "Address that the leader holds.";
-        if_cmd_path: String = text("/sbin"), Init,
+        if_cmd_path: String = text("/sbin").was(&["ifconfig_path"]), Init,
             "Directory of the command for interfaces.";
         if_up_cmd: String = text("/usr/bin/sudo /sbin/ip addr add $_IP_$/24 dev eth0 label eth0:0"), Init,
             "Command that brings that address up.";

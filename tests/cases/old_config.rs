@@ -152,6 +152,6 @@ fn migrate_prints_nothing_of_a_file_that_is_wrong_or_not_there() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{}:1: ", path.display())));
     let (output, _) = run(b"", &["-f", "/nowhere", "--migrate=/nowhere/pgpool.conf", "-a"]);
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]));
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/pgpool.conf"));
 }
