@@ -11,7 +11,7 @@ use crate::config::log_settings;
 use crate::config::{self, Config};
 use crate::error::exit;
 use crate::identity;
-use crate::log::Settings;
+use crate::log::{Level, Line, Settings};
 use crate::supervisor::{PidFile, StopMode};
 use crate::sys::process::{ProcessId, is_alive, send_signal};
 use crate::sys::signals::Signal;
@@ -70,7 +70,8 @@ pub(super) fn reload(path: &Path) -> u8 {
     match send_signal(pid, Signal::Hangup.number()) {
         Ok(()) => exit::OK,
         Err(error) => {
-            crate::say!(Fatal, "could not signal process {pid}: {error}");
+            let text = format!("could not reload configuration file pid: {pid}");
+            Line::new(Level::Fatal, text).detail(error.to_string()).emit();
             exit::USAGE
         }
     }
@@ -85,13 +86,18 @@ pub(super) fn stop(path: &Path, mode: StopMode) -> u8 {
         return exit::FATAL;
     };
     if let Err(error) = send_signal(pid, mode.signal().number()) {
-        crate::say!(Fatal, "could not stop process {pid}: {error}");
+        let text = format!("could not stop process with pid: {pid}");
+        Line::new(Level::Fatal, text).detail(error.to_string()).emit();
         return exit::FATAL;
     }
-    crate::say!(Log, "stop request sent to {} (pid: {pid}). waiting for termination...", identity::program());
+    say_asked(pid);
     wait_for_end(pid, mode);
     file.remove();
     exit::OK
+}
+
+fn say_asked(pid: ProcessId) {
+    crate::say!(Log, "stop request sent to {} (pid: {pid}). waiting for termination...", identity::program());
 }
 
 fn wait_for_end(pid: ProcessId, mode: StopMode) {
@@ -102,6 +108,7 @@ fn wait_for_end(pid: ProcessId, mode: StopMode) {
         if asked.elapsed() >= INSIST {
             // Gone in between is what we want.
             let _ = send_signal(pid, mode.signal().number());
+            say_asked(pid);
             asked = Instant::now();
         }
         if dotted.elapsed() >= DOT {
@@ -128,6 +135,9 @@ fn load(path: &Path) -> Result<Config, ()> {
                 syslog: None,
                 ..log_settings(&loaded.config, false)
             });
+            // What its lines say was said at the start.
+            let missing = loaded.notes.iter().filter(|note| note.place.is_none());
+            missing.for_each(|note| crate::say!(Warning, "{note}"));
             Ok(loaded.config)
         }
         Err(rejected) => {

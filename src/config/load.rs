@@ -43,7 +43,10 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
         Ok(text) => parse(&text, path, &read_file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut loaded = parse("", path, &read_file)?;
-            let text = format!("there is no configuration file \"{}\": using defaults", path.display());
+            let text = format!(
+                "could not open configuration file: \"{}\": using default configuration parameter values",
+                path.display()
+            );
             loaded.notes.push(Note { place: None, text });
             Ok(loaded)
         }
@@ -580,7 +583,9 @@ mqtt_topic_prefix = 'pgbalancer'
         let path = dir.path().join("p.conf");
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.config.base_dir, dir.path());
-        assert!(loaded.notes.len() == 1 && notes(&loaded)[0].starts_with("there is no configuration file"));
+        assert!(
+            loaded.notes.len() == 1 && notes(&loaded)[0].starts_with("could not open configuration file: ")
+        );
         std::fs::write(&path, b"\xef\xbb\xbfport = 5000 # caf\xe9\r\nwd_authkey = 'caf\xe9'\r\n").unwrap();
         let errors = load(&path).unwrap_err().errors;
         assert_eq!(

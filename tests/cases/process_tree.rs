@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::balancer::Conf;
+use crate::harness::balancer::{Conf, Program};
 use crate::harness::client::PROTOCOL_3_0;
 use crate::harness::cluster::Door;
 use crate::harness::process::{self, is_alive, title};
@@ -321,7 +321,10 @@ fn it_listens_wherever_it_is_told_to() {
 
 #[test]
 fn a_group_that_nobody_knows_is_an_error_that_names_it() {
-    let balancer = Balancer::prepared_only(Conf::of(shared()).set("unix_socket_group", "'no_such_group'"));
+    let balancer = Balancer::prepared_only(
+        Program::under_test(),
+        Conf::of(shared()).set("unix_socket_group", "'no_such_group'"),
+    );
     let ran = run(&balancer, &["-n"]);
     assert!(!ran.ok && said(&ran).contains("unix_socket_group = 'no_such_group'"), "{}", said(&ran));
 }

@@ -11,6 +11,7 @@ use crate::harness::client::Client;
 use crate::harness::message::Reply;
 use crate::harness::{Balancer, Door, shared};
 
+mod commands;
 mod differences;
 mod log_lines;
 mod parameters;

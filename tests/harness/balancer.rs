@@ -118,8 +118,8 @@ impl Balancer {
     }
 
     /// Starts nothing: for commands on its configuration.
-    pub(crate) fn prepared_only(conf: Conf) -> Balancer {
-        let balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+    pub(crate) fn prepared_only(program: Program, conf: Conf) -> Balancer {
+        let balancer = Balancer::prepared(program, conf, &[]);
         balancer.write_conf();
         balancer
     }
