@@ -1,4 +1,4 @@
-//! What stands on the command line, as pgpool-II takes it, and `-t` and `--migrate` of ours.
+//! What stands on the command line, as pgpool-II takes it, and `-t`, `--upgrade` and `--migrate` of ours.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -29,6 +29,7 @@ pub(super) enum Action {
     Stop(StopMode),
     Reload,
     Test,
+    Upgrade,
     Migrate,
     Help,
     Version,
@@ -76,6 +77,7 @@ pub(super) fn parse(words: Vec<OsString>) -> Result<Arguments, ArgumentError> {
                 mode = StopMode::parse(&word).ok_or(ArgumentError::Mode(word))?;
             }
             Arg::Short('t') | Arg::Long("test-config") => found.action = Action::Test,
+            Arg::Long("upgrade") => found.action = Action::Upgrade,
             Arg::Long("migrate") => {
                 found.action = Action::Migrate;
                 found.config_path = Some(parser.value()?.into());
@@ -119,6 +121,7 @@ mod tests {
             ("reload", Action::Reload),
             ("-t", Action::Test),
             ("--test-config -f x", Action::Test),
+            ("--upgrade", Action::Upgrade),
             ("--migrate pgpool.conf", Action::Migrate),
             ("-h", Action::Help),
             ("--help", Action::Help),

@@ -12,7 +12,7 @@ use crate::config::{self, Config};
 use crate::error::exit;
 use crate::identity;
 use crate::log::{Level, Line, Settings};
-use crate::supervisor::{PidFile, StopMode};
+use crate::supervisor::{PidFile, StopMode, UPGRADE_PATIENCE};
 use crate::sys::process::{ProcessId, is_alive, send_signal};
 use crate::sys::signals::Signal;
 
@@ -75,6 +75,36 @@ pub(super) fn reload(path: &Path) -> u8 {
             exit::USAGE
         }
     }
+}
+
+/// Has the running one replaced by a new one, and waits until that serves clients.
+pub(super) fn upgrade(path: &Path) -> u8 {
+    let Ok(config) = load(path) else { return exit::FATAL };
+    let file = PidFile::new(&config.pid_file_name, path);
+    let Some(old) = file.read() else {
+        crate::say!(Fatal, "could not read pid file");
+        return exit::FATAL;
+    };
+    if let Err(error) = send_signal(old, Signal::User2.number()) {
+        let text = format!("could not tell process with pid: {old}");
+        Line::new(Level::Fatal, text).detail(error.to_string()).emit();
+        return exit::FATAL;
+    }
+    let end = Instant::now() + UPGRADE_PATIENCE;
+    let mut goes_on = true;
+    while goes_on {
+        // Asked before the file is read: an old one without sessions ends as soon as it has been replaced.
+        goes_on = Instant::now() < end && is_alive(old);
+        match file.read() {
+            Some(new) if new != old && is_alive(new) => {
+                crate::say!(Log, "process {new} has taken over from {old}");
+                return exit::OK;
+            }
+            _ => sleep(LOOK),
+        }
+    }
+    crate::say!(Fatal, "no new process has taken over from {old}: its log says why");
+    exit::FATAL
 }
 
 /// Stops the running one and waits until it is gone.

@@ -5,24 +5,26 @@ mod arguments;
 mod control;
 mod usage;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::exit;
 use crate::identity;
-use crate::supervisor::{self, Launch};
+use crate::supervisor::{self, Launch, Program};
+use crate::sys::notify::Notifier;
 use crate::sys::title;
 use arguments::{Action, Arguments};
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    let program = words.next().unwrap_or_default().to_string_lossy().into_owned();
-    identity::adopt(&program);
+    let name = words.next().unwrap_or_default();
+    identity::adopt(&name.to_string_lossy());
     let words: Vec<_> = words.collect();
     title::prepare(&format!("{}: ", identity::program()));
     let code = match arguments::parse(words) {
-        Ok(arguments) => act(arguments),
+        Ok(arguments) => act(arguments, &name),
         Err(error) => {
             eprintln!("{}: {error}", identity::program());
             eprint!("{}", usage::text());
@@ -32,7 +34,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn act(arguments: Arguments) -> u8 {
+fn act(arguments: Arguments, name: &OsStr) -> u8 {
     match arguments.action {
         Action::Help => {
             eprint!("{}", usage::text());
@@ -46,12 +48,15 @@ fn act(arguments: Arguments) -> u8 {
         Action::Test => control::test(&config_path(&arguments)),
         Action::Stop(mode) => control::stop(&config_path(&arguments), mode),
         Action::Reload => control::reload(&config_path(&arguments)),
+        Action::Upgrade => control::upgrade(&config_path(&arguments)),
         Action::Start => {
             let launch = Launch {
                 config_path: config_path(&arguments),
                 hba_path: arguments.hba_path.as_ref().map(absolute),
                 foreground: arguments.foreground,
                 debug: arguments.debug,
+                program: Program::new(name),
+                notifier: Notifier::take(),
             };
             supervisor::start(&launch, crate::role::TABLE)
         }

@@ -34,6 +34,7 @@ Usage:
   {program} [-f FILE] [-a FILE] [-F FILE] [-k FILE] [-n] [-D] [-C] [-d]    start
   {program} [-f FILE] [-m MODE] stop
   {program} [-f FILE] reload
+  {program} [-f FILE] --upgrade
   {program} [-f FILE] -t
   {program} --migrate FILE > NEW_FILE
 
@@ -45,6 +46,7 @@ Common options:
   -F, --pcp-file=FILE     users of the pcp port
   -k, --key-file=FILE     key of the encrypted passwords in pool_passwd
   -t, --test-config       check the configuration, print what is wrong with it, and exit
+      --upgrade           have the running one replaced by this version, without a client noticing
       --migrate=FILE      print a configuration file of any version of pgpool-II in today's names
   -v, --version           print the version and exit
   -h, --help              print this help and exit

@@ -107,7 +107,10 @@ impl Epoll {
 
     /// Closes the listening sockets for good: a client that comes now is refused, not kept waiting.
     pub fn stop_listening(&mut self) {
-        self.listening = false;
+        // One that another process has open as well would stay in the set though we have closed it.
+        if let Err(e) = self.listen(false) {
+            crate::say!(Warning, "could not stop to wait for clients: {}", e);
+        }
         self.listeners.clear();
     }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,11 @@ impl Collector {
         let lost = pipe::shared_counter()?;
         log::collect(log::Pipe { write: write.try_clone()?, lost });
         Ok(Some(Collector { read, write: Some(write), stderr: pipe::keep_stderr()?, lost }))
+    }
+
+    /// What standard error was.
+    pub(super) fn stderr(&self) -> BorrowedFd<'_> {
+        self.stderr.as_fd()
     }
 
     /// The log leaves standard error, and what anybody writes there goes into the pipe as well.

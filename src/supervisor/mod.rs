@@ -16,9 +16,11 @@ mod spare;
 mod start;
 mod stop;
 mod tree;
+mod upgrade;
 
 pub use child::{ChildContext, Files, Listener, ListenerKind, LogSource};
 pub use pidfile::PidFile;
 pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};
 pub use start::{Launch, start};
 pub use tree::{NO_RESTART, RENEW, Role};
+pub use upgrade::{PATIENCE as UPGRADE_PATIENCE, Program};

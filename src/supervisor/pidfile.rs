@@ -56,10 +56,13 @@ impl PidFile {
 
     /// Writes the number.
     pub(super) fn write(&self, pid: ProcessId) -> io::Result<()> {
-        // Anew, so that mode and owner are ours whatever lay there.
-        self.remove();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-        file.write_all(format!("{pid}\0").as_bytes())
+        // Anew, so that mode and owner are ours whatever lay there; and whole or not at all for who reads it.
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(format!("{pid}\0").as_bytes())?;
+        fs::rename(new, &self.path)
     }
 
     /// The path, for messages.

@@ -3,15 +3,17 @@
 
 use super::run::Supervisor;
 use crate::config;
+use crate::sys::notify::Notifier;
 use crate::sys::signals::Number;
 
 impl Supervisor {
     pub(super) fn reload(&mut self) {
         crate::say!(Log, "reload config files.");
-        match config::reload(&self.config, &self.config_path) {
+        self.tell_manager(Notifier::reloading);
+        match config::reload(&self.config, &self.launch.config_path) {
             Ok(reloaded) => {
                 self.config = reloaded.config;
-                crate::log::configure(crate::config::log_settings(&self.config, self.debug));
+                crate::log::configure(crate::config::log_settings(&self.config, self.launch.debug));
                 reloaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
                 reloaded.changed.iter().for_each(|name| crate::say!(Log, "parameter \"{name}\" changed"));
                 for name in &reloaded.needs_restart {
@@ -24,11 +26,12 @@ impl Supervisor {
                 crate::say!(
                     Warning,
                     "configuration file {} contains errors; nothing was changed",
-                    self.config_path.display()
+                    self.launch.config_path.display()
                 );
             }
         }
         // Also after an error: pool_hba.conf and pool_passwd are read again, too.
         self.tree.signal(Number::SIGHUP, |_| true);
+        self.tell_manager(Notifier::ready);
     }
 }

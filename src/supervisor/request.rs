@@ -16,8 +16,8 @@ use crate::sys::socket::{receive_packet, send_packet};
 pub enum Request {
     /// Have another worker pass on a cancel request: that one has the session.
     Cancel {
-        /// The worker that has it.
-        worker: usize,
+        /// The worker that has it; `None`: none of this program.
+        worker: Option<usize>,
         /// Process number of the cancel request.
         pid: i32,
         /// Key of the cancel request.
@@ -218,7 +218,7 @@ mod tests {
         let child = ToSupervisor::new(theirs);
         let requests = [
             Request::Cancel {
-                worker: 3,
+                worker: Some(3),
                 pid: -5,
                 key: vec![0, 255, 7],
                 ticket: Ticket { worker: 1, number: 2 },

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,9 +17,11 @@ use super::spare::Spare;
 use super::start::Launch;
 use super::stop::Stopping;
 use super::tree::{Child, State, Tree, log_ending};
+use super::upgrade::{Predecessor, Service, Successor};
 use crate::config::Config;
 use crate::error::exit;
 use crate::shm::Segment;
+use crate::sys::notify::Notifier;
 use crate::sys::process::{self, Ending, Reaped};
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{clock, signals, socket, title};
@@ -33,8 +34,7 @@ const KNOW_NODES: Duration = Duration::from_secs(3);
 
 pub(super) struct Supervisor {
     pub(super) config: Config,
-    pub(super) config_path: PathBuf,
-    pub(super) debug: bool,
+    pub(super) launch: Launch,
     pub(super) files: Files,
     pub(super) segment: Segment,
     pub(super) listeners: Vec<Listener>,
@@ -43,6 +43,10 @@ pub(super) struct Supervisor {
     pub(super) stopping: Option<Stopping>,
     /// With `logging_collector = on`.
     pub(super) collector: Option<Collector>,
+    pub(super) service: Service,
+    pub(super) predecessor: Option<Predecessor>,
+    pub(super) successor: Option<Successor>,
+    pub(super) notifier: Notifier,
     /// Made by `run`; a child drops its copy.
     pub(super) signals: Option<Signals>,
     /// The number of idle workers, in dynamic mode.
@@ -63,8 +67,7 @@ impl Supervisor {
     ) -> Supervisor {
         Supervisor {
             config,
-            config_path: launch.config_path.clone(),
-            debug: launch.debug,
+            launch: launch.clone(),
             files,
             segment,
             listeners,
@@ -72,6 +75,10 @@ impl Supervisor {
             tree,
             stopping: None,
             collector: None,
+            service: Service::Held,
+            predecessor: None,
+            successor: None,
+            notifier: launch.notifier.clone(),
             signals: None,
             spare: Spare::new(Instant::now()),
             starting: Some(Instant::now() + KNOW_NODES),
@@ -102,6 +109,7 @@ impl Supervisor {
             for place in self.wait() {
                 self.serve(place);
             }
+            self.tend_links();
             while let Some(signal) = self.signals.as_ref().and_then(Signals::read) {
                 self.on_signal(signal);
             }
@@ -115,6 +123,7 @@ impl Supervisor {
             Signal::Terminate | Signal::Interrupt | Signal::Quit => self.stop_by(signal),
             // pgpool-II's children send it for what ours have a socket.
             Signal::User1 => {}
+            Signal::User2 => self.upgrade(),
         }
     }
 
@@ -127,6 +136,8 @@ impl Supervisor {
         });
         let mut places = Vec::new();
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.links().map(|link| PollFd::new(link, PollFlags::POLLIN)));
+        let others = fds.len();
         for (place, socket) in sockets {
             places.push(place);
             fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
@@ -134,17 +145,15 @@ impl Supervisor {
         if poll(&mut fds, self.timeout()).is_err() {
             return Vec::new();
         }
-        let ready = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(false));
+        let ready = fds.iter().skip(others).map(|fd| fd.any().unwrap_or(false));
         places.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(place, _)| place).collect()
     }
 
     fn timeout(&self) -> PollTimeout {
         let start = self.starting.map(|_| Instant::now() + Duration::from_millis(50));
         let stop = self.stopping.as_ref().and_then(Stopping::kill_at);
-        let Some(next) = [self.tree.next_due(), start, stop, self.spare_due()].into_iter().flatten().min()
-        else {
-            return PollTimeout::NONE;
-        };
+        let times = [self.tree.next_due(), start, stop, self.spare_due(), self.successor_due()];
+        let Some(next) = times.into_iter().flatten().min() else { return PollTimeout::NONE };
         // One more, so that the time has come when poll returns.
         let wait = next.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1));
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
@@ -157,10 +166,25 @@ impl Supervisor {
             return;
         }
         self.starting = None;
-        if self.stopping.is_none() {
-            let (product, version) = (crate::identity::product(), crate::identity::version());
-            crate::say!(Log, "{product} successfully started. version {version}");
-            self.nodes().log_roles();
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Err(error) = self.take_over() {
+            crate::say!(Fatal, "could not write {}: {error}", self.pid_file.path().display());
+            return self.stop(StopMode::Fast, exit::FATAL);
+        }
+        let (product, version) = (crate::identity::product(), crate::identity::version());
+        crate::say!(Log, "{product} successfully started. version {version}");
+        self.nodes().log_roles();
+        // The program that this one has taken over from tells the manager that.
+        if self.predecessor.is_none() {
+            self.tell_manager(Notifier::ready);
+        }
+    }
+
+    pub(super) fn tell_manager(&self, tell: impl FnOnce(&Notifier) -> io::Result<()>) {
+        if let Err(error) = tell(&self.notifier) {
+            crate::say!(Warning, "could not tell the service manager: {error}");
         }
     }
 
@@ -203,6 +227,8 @@ impl Supervisor {
         // Siblings' sockets left open here would hide the supervisor's death from them.
         self.tree.forget();
         self.signals = None;
+        self.predecessor = None;
+        self.successor = None;
         if !role.serves_clients {
             self.listeners.clear();
         }
@@ -219,18 +245,21 @@ impl Supervisor {
         (role.run)(ChildContext {
             index,
             config: self.config.clone(),
-            config_path: self.config_path.clone(),
+            config_path: self.launch.config_path.clone(),
             segment: self.segment,
             listeners: std::mem::take(&mut self.listeners),
             supervisor: ToSupervisor::new(theirs),
             files: self.files.clone(),
             log_source,
-            debug: self.debug,
+            debug: self.launch.debug,
         })
     }
 
     pub(super) fn reap(&mut self) {
         while let Some(Reaped { pid, ending }) = process::reap() {
+            if self.successor_ended(pid, ending) {
+                continue;
+            }
             let Some(place) = self.tree.find(pid) else { continue };
             // What it asked for before it died still counts.
             self.serve(place);
@@ -272,14 +301,19 @@ impl Supervisor {
 
     fn handle(&mut self, request: Request, pid: process::ProcessId) -> Answer {
         match request {
-            Request::Cancel { worker, pid, key, ticket } => {
+            Request::Cancel { worker: Some(worker), pid, key, ticket } => {
                 self.pass_on(worker, Order::Cancel { pid, key, ticket })
             }
-            Request::Cancelled(ticket) => self.pass_on(ticket.worker, Order::Cancelled(ticket)),
+            Request::Cancel { worker: None, pid, key, ticket } => {
+                self.cancel_somewhere(pid, &key, ticket);
+                Answer::Done
+            }
+            Request::Cancelled(ticket) => self.cancelled(ticket),
             Request::Full => {
                 self.worker_is_full(Instant::now());
                 Answer::Done
             }
+            Request::ClientWaits if self.look_elsewhere() => Answer::Done,
             Request::ClientWaits => self.find_place(pid),
             Request::BackendFailed { node, reason } => self.nodes().failed(node, &reason, pid),
             Request::BackendAnswers { node } => self.nodes().answers(node),
@@ -298,7 +332,7 @@ impl Supervisor {
 
     /// Sends the worker with the fewest clients to the listening sockets. Where none has room, the first that has
     /// looks by itself.
-    fn find_place(&self, asker: process::ProcessId) -> Answer {
+    pub(super) fn find_place(&self, asker: process::ProcessId) -> Answer {
         let workers = (0..self.segment.sizes().workers).map(|worker| (worker, self.segment.worker(worker)));
         let able = workers
             .filter(|(worker, row)| row.listens && row.pid != asker && self.tree.server(*worker).is_some());
@@ -331,8 +365,16 @@ impl Supervisor {
 
     /// Nothing stays behind but the log.
     fn clean_up(&mut self) {
-        listen::remove_files(&self.listeners);
+        self.stop_listening();
+        if self.service == Service::Held {
+            self.pid_file.remove();
+        }
+    }
+
+    pub(super) fn stop_listening(&mut self) {
+        if self.service == Service::Held {
+            listen::remove_files(&self.listeners);
+        }
         self.listeners.clear();
-        self.pid_file.remove();
     }
 }

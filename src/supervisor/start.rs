@@ -1,6 +1,7 @@
 //! From the command line's wishes to a running tree: what must be made before the first fork is made here.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,14 +12,17 @@ use super::nodes::{self, Nodes};
 use super::pidfile::{Found, PidFile};
 use super::run::Supervisor;
 use super::tree::{Role, Tree};
+use super::upgrade::{Inheritance, Predecessor, Program, Service};
 use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
 use crate::net::Net;
 use crate::shm::{Segment, Sizes};
+use crate::sys::notify::Notifier;
 use crate::sys::{clock, limits, process, signals};
 
 /// How to start.
+#[derive(Clone, Debug)]
 pub struct Launch {
     /// The configuration file, absolute.
     pub config_path: PathBuf,
@@ -28,6 +32,23 @@ pub struct Launch {
     pub foreground: bool,
     /// Log from DEBUG1 on (`-d`).
     pub debug: bool,
+    /// What to start when a new version shall take over.
+    pub program: Program,
+    /// Whom to tell how it goes.
+    pub notifier: Notifier,
+}
+
+impl Launch {
+    /// The options that say the same.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["-f".into(), self.config_path.clone().into()];
+        if let Some(path) = &self.hba_path {
+            words.extend(["-a".into(), path.clone().into()]);
+        }
+        words.extend(self.foreground.then(|| "-n".into()));
+        words.extend(self.debug.then(|| "-d".into()));
+        words
+    }
 }
 
 /// Why it did not start.
@@ -50,7 +71,10 @@ pub fn start(launch: &Launch, roles: &'static [Role]) -> u8 {
 fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failure> {
     let config = load(launch)?;
     let pid_file = PidFile::new(&config.pid_file_name, &launch.config_path);
-    claim(&pid_file)?;
+    let mut inheritance = Inheritance::take().map_err(|error| fatal("could not take over", error))?;
+    if inheritance.is_none() {
+        claim(&pid_file)?;
+    }
     log_panics();
     let mut collector =
         Collector::open(&config).map_err(|error| fatal("could not make the pipe of the log", error))?;
@@ -62,9 +86,12 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
     crate::say!(Log, "allocating shared memory segment of size: {}", segment.bytes());
     Nodes { segment: &segment, config: &config, now: clock::unix_seconds() }.wait_for_all();
-    let listeners =
-        listen::open(&config).map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
-    detach(launch, &pid_file).inspect_err(|_| listen::remove_files(&listeners))?;
+    let listeners = listen::open(&config, inheritance.as_mut().map(|inheritance| &mut inheritance.listeners))
+        .map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
+    // One that takes over has left the terminal with the one before, and writes the pid file when it is ready.
+    if inheritance.is_none() {
+        detach(launch, &pid_file).inspect_err(|_| listen::remove_files(&listeners))?;
+    }
     if let Some(collector) = &mut collector {
         collector.redirect(&config).map_err(|error| fatal("could not redirect the log", error))?;
     }
@@ -73,6 +100,10 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     let files = files(launch, &config);
     let tree = Tree::new(roles, &config, Instant::now());
     let mut supervisor = Supervisor::new(config, launch, files, segment, listeners, pid_file, tree);
+    if let Some(inheritance) = inheritance {
+        supervisor.predecessor = Some(Predecessor::new(inheritance));
+        supervisor.service = Service::Awaited;
+    }
     supervisor.collector = collector;
     Ok(supervisor)
 }

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::listen;
 use super::request::StopMode;
 use super::run::Supervisor;
+use super::upgrade::Service;
+use crate::sys::notify::Notifier;
 use crate::sys::signals::{Number, Signal};
 
 /// Time to end for a child that was told to end now; then it is killed.
@@ -44,8 +45,12 @@ impl Supervisor {
         crate::say!(Log, "shutting down by signal {}", signal as i32);
         let exit = self.stopping.as_ref().map_or(exit, |stopping| stopping.exit.max(exit));
         // New clients are refused from here on, by the kernel once the workers close theirs.
-        listen::remove_files(&self.listeners);
-        self.listeners.clear();
+        self.stop_listening();
+        self.drop_successor();
+        self.stop_predecessor(mode);
+        if self.service == Service::Held {
+            self.tell_manager(Notifier::stopping);
+        }
         self.tree.stop_forking(true);
         let kill_at = (mode != StopMode::Smart).then(|| Instant::now() + PATIENCE);
         if mode == StopMode::Smart {
@@ -63,7 +68,10 @@ impl Supervisor {
         let now = Instant::now();
         let stopping = self.stopping.as_mut()?;
         if !self.tree.any_running(|role| !role.is_logger) {
-            return Some(stopping.exit);
+            // A service that has stopped serves nobody, not even old sessions.
+            let in_time = stopping.mode == StopMode::Smart || stopping.kill_at.is_none_or(|at| at > now);
+            let waits = self.predecessor.is_some() && in_time;
+            return (!waits).then_some(stopping.exit);
         }
         match stopping.kill_at {
             None if !self.tree.any_running(|role| role.serves_clients) => {

@@ -14,6 +14,12 @@ pub fn unix_seconds() -> u64 {
     since_epoch().as_secs()
 }
 
+/// Microseconds of the clock that never goes back (CLOCK_MONOTONIC), as service managers compare them.
+pub fn monotonic_micros() -> i64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000)
+}
+
 /// Local time as `YYYY-MM-DD HH:MM:SS`, which is how pgpool-II writes times everywhere.
 pub fn local_text(unix_seconds: u64) -> String {
     let tm = local(unix_seconds);

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod limits;
 pub mod names;
+pub mod notify;
 pub mod pipe;
 pub mod process;
 pub mod random;
@@ -13,5 +14,6 @@ pub mod ring;
 pub mod signals;
 pub mod socket;
 pub mod syslog;
+pub mod takeover;
 pub mod ticker;
 pub mod title;

@@ -24,16 +24,19 @@ pub enum Signal {
     Hangup,
     /// USR1: what the role makes of it; the logger begins a new file.
     User1,
+    /// USR2: a new program shall take over.
+    User2,
     /// CHLD: a child ended.
     Child,
 }
 
-const TABLE: [(Number, Signal); 6] = [
+const TABLE: [(Number, Signal); 7] = [
     (Number::SIGTERM, Signal::Terminate),
     (Number::SIGINT, Signal::Interrupt),
     (Number::SIGQUIT, Signal::Quit),
     (Number::SIGHUP, Signal::Hangup),
     (Number::SIGUSR1, Signal::User1),
+    (Number::SIGUSR2, Signal::User2),
     (Number::SIGCHLD, Signal::Child),
 ];
 

@@ -25,6 +25,7 @@ mod show;
 mod split;
 mod syslog;
 mod unreachable;
+mod upgrade;
 mod vanish;
 
 /// Runs the same checks against PostgreSQL itself and through the program. Through the program everything goes to

@@ -176,7 +176,7 @@ fn stop_insists() {
                 let mut deaf =
                     process::as_server_user(Path::new("/bin/sh")).args(["-c", deaf]).spawn().unwrap();
                 std::thread::sleep(Duration::from_millis(300));
-                process::write(&side.pid_path(), &deaf.id().to_string());
+                process::write(&side.pid_path(), deaf.id().to_string());
                 let stopping = side.command("stop").stderr(Stdio::piped()).spawn().unwrap();
                 let begin = Instant::now();
                 deaf.wait().unwrap();

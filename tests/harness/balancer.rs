@@ -143,6 +143,13 @@ impl Balancer {
         balancer
     }
 
+    /// Starts a prepared one from this file.
+    pub(crate) fn start_as(&mut self, program: &Path) {
+        self.program = Program::Ours(program.to_owned());
+        self.spawn();
+        self.wait_listens();
+    }
+
     /// As a command that is handed to another one, which gets the directory first.
     pub(crate) fn start_by(conf: Conf, starter: impl FnOnce(&Path) -> Vec<String>) -> Balancer {
         let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);

@@ -166,7 +166,7 @@ impl Logger {
                     self.file.reload(settings(&self.context.config), clock::unix_seconds());
                 }
                 Signal::User1 => self.file.rotate(clock::unix_seconds()),
-                Signal::Terminate | Signal::Interrupt | Signal::Quit | Signal::Child => {}
+                Signal::Terminate | Signal::Interrupt | Signal::Quit | Signal::User2 | Signal::Child => {}
             }
         }
     }

@@ -36,10 +36,9 @@ impl Worker {
         self.tickets.push((ticket, client));
         match self.shared.segment.find_cancel(pid, &key) {
             Some((worker, _)) if worker == self.shared.worker => self.cancel_here(pid, &key, ticket),
-            Some((worker, _)) => self.tell(&Request::Cancel { worker, pid, key, ticket }),
-            None => {
-                crate::say!(Log, "invalid cancel key: pid:{} keylen:{}", pid, key.len());
-                self.cancel_done(ticket);
+            found => {
+                let worker = found.map(|(worker, _)| worker);
+                self.tell(&Request::Cancel { worker, pid, key, ticket });
             }
         }
     }

@@ -258,10 +258,12 @@ impl Worker {
             Signal::Terminate => {
                 self.stopping = true;
                 self.net.stop_listening();
+                // The kernel may have told this worker, and no other, of a client.
+                self.tell(&Request::ClientWaits);
             }
             Signal::Interrupt | Signal::Quit => return Some(self.stop_now()),
             Signal::Hangup => self.reload(),
-            Signal::Child | Signal::User1 => {}
+            Signal::Child | Signal::User1 | Signal::User2 => {}
         }
         None
     }
