@@ -251,3 +251,60 @@ fn a_worker_that_leaves_loses_no_client() {
     });
     Client::connect(&door).terminate();
 }
+
+/// pgpool-II refuses at once, before the first packet; here a client is heard first, so that a cancel request, which
+/// needs no place for long, still comes through.
+#[test]
+fn a_cancel_request_needs_no_place_that_is_not_reserved() {
+    let conf = Conf::of(shared()).set("num_init_children", "2").set("reserved_connections", "1");
+    let balancer = Balancer::start(conf);
+    let door = balancer.door("postgres");
+    let mut client = wait::until("the place", wait::LIMIT, || Client::try_connect(&door, &[]).ok());
+    assert_eq!(Client::try_connect(&door, &[]).err().map(|report| report.code).as_deref(), Some("53300"));
+    client.simple("DO $$ BEGIN RAISE NOTICE 'runs'; PERFORM pg_sleep(60); END $$").send().until('N');
+    client.cancel();
+    assert_eq!(client.until_ready().error_code(), "57014");
+}
+
+/// Clients that the kernel takes while nobody looks: one more than the backlog, with this kernel.
+#[test]
+fn the_backlog_is_a_multiple_of_the_children() {
+    for (multiplier, expected) in [("1", 4), ("3", 10)] {
+        let conf =
+            Conf::of(shared()).set("num_init_children", "3").set("listen_backlog_multiplier", multiplier);
+        both(&conf, |balancer| {
+            let all: Vec<i32> = std::iter::once(balancer.pid()).chain(balancer.children()).collect();
+            all.iter().for_each(|pid| process::stop(*pid));
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], balancer.port));
+            let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+            let mut waiting = vec![];
+            while let Some(client) = connect() {
+                waiting.push(client);
+            }
+            all.iter().for_each(|pid| process::go_on(*pid));
+            assert_eq!(waiting.len(), expected, "listen_backlog_multiplier = {multiplier}");
+        });
+    }
+}
+
+/// A herd would wake all eight for each client.
+#[test]
+fn one_client_wakes_one_worker_whatever_serialize_accept_says() {
+    for value in ["on", "off"] {
+        let conf = Conf::of(shared()).set("num_init_children", "8").set("child_life_time", "0");
+        let balancer = Balancer::start(conf.set("serialize_accept", value));
+        let workers = workers(&balancer);
+        wait::until_true("the workers to rest", || workers.iter().all(|pid| process::is_at_rest(*pid)));
+        let count = || workers.iter().map(|pid| process::times_woken(*pid)).collect::<Vec<_>>();
+        let mut woken = 0;
+        for _ in 0..10 {
+            let before = count();
+            let client = Client::connect(&balancer.door("postgres"));
+            woken += before.iter().zip(count()).filter(|(before, after)| *before != after).count();
+            client.terminate();
+            wait::until_true("the workers to rest", || workers.iter().all(|pid| process::is_at_rest(*pid)));
+        }
+        // Besides the one each time, those that look around once a second.
+        assert!((10..=30).contains(&woken), "serialize_accept = {value}: {woken}");
+    }
+}

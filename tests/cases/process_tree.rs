@@ -290,6 +290,31 @@ fn a_client_that_a_full_worker_was_told_of_is_taken_by_another() {
 
 /// Several addresses and directories, and files with the group and the permissions that the configuration names.
 #[test]
+fn a_dead_socket_file_is_replaced_and_a_live_one_is_not() {
+    let balancer = Balancer::prepared_only(Program::under_test(), Conf::of(shared()));
+    let path = balancer.dir.path().join(format!(".s.PGSQL.{}", balancer.port));
+    let live = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    process::give_to_server_user(&path);
+    let refused = balancer.command(&["-n"]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("{}: address in use", path.display())), "{said}");
+    std::os::unix::net::UnixStream::connect(&path).expect("the live one, untouched");
+    drop(live);
+    assert!(path.exists());
+    let mut balancer = balancer;
+    balancer.start_prepared();
+    let ran = tools::run(tools::psql(&balancer.local_door("postgres")).args(["-A", "-t", "-c", "SELECT 7"]));
+    assert_eq!(ran.succeeded().out.trim(), "7");
+    balancer.stop();
+    // A file of another kind is somebody's.
+    process::write(&path, "mine");
+    let refused = balancer.command(&["-n"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
 fn it_listens_wherever_it_is_told_to() {
     let dirs = [process::server_dir("sockets"), process::server_dir("sockets")];
     let paths = dirs.each_ref().map(|dir| dir.path().to_str().unwrap().to_owned());

@@ -146,6 +146,11 @@ impl Balancer {
     /// Starts a prepared one from this file.
     pub(crate) fn start_as(&mut self, program: &Path) {
         self.program = Program::Ours(program.to_owned());
+        self.start_prepared();
+    }
+
+    /// Starts a prepared one.
+    pub(crate) fn start_prepared(&mut self) {
         self.spawn();
         self.wait_listens();
     }

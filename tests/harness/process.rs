@@ -99,6 +99,11 @@ pub(crate) fn memory_kib(pid: i32) -> u64 {
     status_number(pid, "VmRSS:")
 }
 
+/// How often it has waited for something and gone on.
+pub(crate) fn times_woken(pid: i32) -> u64 {
+    status_number(pid, "voluntary_ctxt_switches:")
+}
+
 fn status_number(pid: i32, name: &str) -> u64 {
     let line = status_line(pid, name).unwrap_or_default();
     line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
