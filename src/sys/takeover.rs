@@ -148,9 +148,15 @@ mod tests {
     #[test]
     fn what_is_kept_is_open_in_the_other_program_and_nothing_else() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let (kept, closed) = (theirs.as_raw_fd(), ours.as_raw_fd());
-        let script =
-            format!("echo \"$WORD\" >&{kept}; ls /proc/self/fd | grep -qx {closed} && echo open >&{kept}");
+        let kept = theirs.as_raw_fd();
+        let inode = |fd: BorrowedFd<'_>| nix::sys::stat::fstat(fd).unwrap().st_ino;
+        let (of_ours, of_theirs) = (inode(ours.as_fd()), inode(theirs.as_fd()));
+        let has = |inode| format!("ls -l /proc/$$/fd | grep -q 'socket:.{inode}.'");
+        let script = format!(
+            "echo \"$WORD\" >&{kept}; {} && ! {} && echo >&{kept} alone",
+            has(of_theirs),
+            has(of_ours)
+        );
         let pid = spawn(Successor {
             program: Path::new("/bin/sh"),
             name: OsStr::new("sh"),
@@ -163,7 +169,7 @@ mod tests {
         drop(theirs);
         let mut said = String::new();
         ours.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "hear\n");
+        assert_eq!(said, "hear\nalone\n");
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
     }
 

@@ -70,6 +70,8 @@ def reached(results):
     query("the floor of a process a client, CPU to pgpool-II", 0.5, "relay-process", "pgpool", 0, all_clients, reads)
     query("sample over io_uring, CPU to pgbouncer", 0.85, "sample-uring", "pgbouncer", 0, [32, 200], reads)
     query("sample over epoll, CPU to pgbouncer", 1.0, "sample-epoll", "pgbouncer", 0, [32, 200], reads)
+    query("the floors over three servers to pgbouncer: a relay over io_uring", 0.85, "relay-uring-3", "pgbouncer", 0, [32, 200], reads)
+    query("the floors over three servers to pgbouncer: a relay over epoll", 1.0, "relay-3", "pgbouncer", 0, [32, 200], reads)
     query("sample over io_uring, one server, CPU to pgbouncer", 0.85, "sample-uring-1n", "pgbouncer", 0, [32, 200], reads)
     query("sample over epoll, one server, CPU to pgbouncer", 1.0, "sample-epoll-1n", "pgbouncer", 0, [32, 200], reads)
     query("sample, queries a second to pgbouncer", 1.0, "sample-uring", "pgbouncer", 2, [32, 200], reads, least=True)

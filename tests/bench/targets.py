@@ -14,7 +14,9 @@ ABOUT = {
     "direct-3": "PostgreSQL alone, a third of the clients at each of the three servers",
     "relay": "bytes passed on over epoll by one process that parses nothing, to the primary",
     "relay-uring": "the same over io_uring",
-    "relay-process": "the same with a process a client",
+    "relay-3": "as relay, a third of the clients at each of the three servers",
+    "relay-uring-3": "as relay-uring, a third of the clients at each of the three servers",
+    "relay-process": "as relay with a process a client",
     "pgbouncer": "session mode, to the primary",
     "pgpool": "Debian's pgpool-II, reads over three servers",
     "drop-in": "ours with a pgpool.conf as it is: a session a process, reads over three servers",
@@ -43,11 +45,11 @@ class Targets:
 
     def command(self, name, port, clients, nodes=None):
         """The command line of a target; it writes the files that it needs."""
-        primary = str(self.servers.ports[0])
         if name.startswith("relay"):
-            program = "uring" if name == "relay-uring" else "relay"
+            program = "uring" if "uring" in name else "relay"
+            ports = self.servers.ports if name.endswith("-3") else self.servers.ports[:1]
             processes = [str(max(32, clients))] if name == "relay-process" else []
-            return [str(self.directory / program), str(port), primary, *processes]
+            return [str(self.directory / program), str(port), ",".join(map(str, ports)), *processes]
         if name == "pgbouncer":
             return self.pgbouncer(port, nodes or self.servers.ports)
         nodes = nodes or (self.servers.ports[:1] if name.endswith("-1n") else self.servers.ports)

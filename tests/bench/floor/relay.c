@@ -2,8 +2,9 @@
  * The floor: what a pooler's system calls must cost. Passes bytes between clients and one server over epoll,
  * parses nothing, and gives up at the first error. A measuring stick, not a design.
  *
- *   relay PORT SERVER_PORT [PROCESSES]
+ *   relay PORT SERVER_PORTS [PROCESSES]
  *
+ * Of several servers, with commas between their ports, each client gets the next.
  * Without PROCESSES one process serves all clients; with it each of them serves one at a time, as pgpool-II's do.
  */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -52,9 +54,17 @@ static void watch(int epoll, int fd) {
     need(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
 }
 
-/* Takes a client and connects it to the server. */
-static void take(int epoll, int listener, const char *server) {
-    struct sockaddr_in address = loopback(server);
+/* The port of the next server: what stands behind the comma, or from the front again. */
+static const char *next(const char *ports) {
+    static const char *at;
+    at = at ? strchr(at, ',') : NULL;
+    at = at ? at + 1 : ports;
+    return at;
+}
+
+/* Takes a client and connects it to a server. */
+static void take(int epoll, int listener, const char *servers) {
+    struct sockaddr_in address = loopback(next(servers));
     int client = accept(listener, 0, 0), other = socket(AF_INET, SOCK_STREAM, 0);
     need(client >= 0 && client < MOST && other < MOST, "accept");
     need(connect(other, (void *)&address, sizeof address) == 0, "connect");
@@ -116,7 +126,7 @@ static void serve_one_by_one(int listener, const char *server) {
 
 int main(int count, char **words) {
     if (count < 3) {
-        fprintf(stderr, "usage: relay PORT SERVER_PORT [PROCESSES]\n");
+        fprintf(stderr, "usage: relay PORT SERVER_PORTS [PROCESSES]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

@@ -2,7 +2,9 @@
  * The floor over io_uring: the same as relay.c with standing receives into a ring of provided buffers, and one
  * system call a turn. For short messages: sends of one connection are not kept in order. A measuring stick, not a design.
  *
- *   uring PORT SERVER_PORT
+ *   uring PORT SERVER_PORTS
+ *
+ * Of several servers, with commas between their ports, each client gets the next.
  */
 #define _GNU_SOURCE
 #include <liburing.h>
@@ -11,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,8 +69,16 @@ static void give(int buffer) {
     io_uring_buf_ring_advance(provided, 1);
 }
 
-static void take(int client, const char *server) {
-    int on = 1, other = tcp(server, 0);
+/* The port of the next server: what stands behind the comma, or from the front again. */
+static const char *next(const char *ports) {
+    static const char *at;
+    at = at ? strchr(at, ',') : NULL;
+    at = at ? at + 1 : ports;
+    return at;
+}
+
+static void take(int client, const char *servers) {
+    int on = 1, other = tcp(next(servers), 0);
     need(client >= 0 && client < MOST && other < MOST, "accept");
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     peer[client] = other;
@@ -118,7 +129,7 @@ static void prepare(int listener) {
 
 int main(int count, char **words) {
     if (count != 3) {
-        fprintf(stderr, "usage: uring PORT SERVER_PORT\n");
+        fprintf(stderr, "usage: uring PORT SERVER_PORTS\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
