@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use crate::sql::Name;
@@ -44,14 +45,14 @@ pub trait Catalog {
 /// Answers by database and question.
 pub struct RelCache {
     // Only databases that a backend let a session into, so clients cannot make this grow.
-    databases: HashMap<Box<str>, Database>,
+    databases: HashMap<Box<str>, Database, RandomState>,
     size: usize,
     expire: Option<Duration>,
 }
 
 struct Database {
-    functions: LruCache<Name, Entry>,
-    relations: LruCache<Name, Entry>,
+    functions: LruCache<Name, Entry, RandomState>,
+    relations: LruCache<Name, Entry, RandomState>,
 }
 
 struct Entry {
@@ -64,7 +65,7 @@ impl RelCache {
     /// means for ever (`relcache_expire = 0`).
     pub fn new(size: usize, expire: Duration) -> RelCache {
         RelCache {
-            databases: HashMap::new(),
+            databases: HashMap::default(),
             size: size.max(1),
             expire: (!expire.is_zero()).then_some(expire),
         }
@@ -88,8 +89,8 @@ impl RelCache {
     /// Remembers an answer.
     pub fn put(&mut self, database: &str, question: Question, yes: bool, now: Instant) {
         let known = self.databases.entry(Box::from(database)).or_insert_with(|| Database {
-            functions: LruCache::unbounded(),
-            relations: LruCache::unbounded(),
+            functions: LruCache::unbounded_with_hasher(RandomState::default()),
+            relations: LruCache::unbounded_with_hasher(RandomState::default()),
         });
         let (entries, name) = match question {
             Question::Function(name) => (&mut known.functions, name),

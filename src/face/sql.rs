@@ -31,7 +31,8 @@ pub enum Asked {
 #[inline]
 pub fn recognise(text: &[u8]) -> Option<Asked> {
     match text.trim_ascii_start() {
-        text @ [b's' | b'S' | b'p' | b'P', ..] => read(text),
+        // SELECT is what nearly all of them begin with.
+        text @ ([b's' | b'S', b'h' | b'H', ..] | [b'p' | b'P', b'g' | b'G', ..]) => read(text),
         _ => None,
     }
 }

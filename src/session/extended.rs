@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use super::client::{MAX_SHORT, MAX_TEXT, TOO_LONG};
-use super::{Ctx, Portal, Prepared, Session, Source, Step};
+use super::{Ctx, JustParsed, Portal, Prepared, Session, Source, Step};
 use crate::error::NodeId;
 use crate::pool::Expect;
 use crate::sql::{Facts, ParseOutcome};
@@ -37,8 +37,8 @@ impl Session {
             return Step::Stall;
         }
         let facts = ctx.shared.facts.get(parse.text);
-        let node = match self.find_for_batch(ctx, &facts, parse.text) {
-            Ok((node, _)) => node,
+        let (node, write) = match self.find_for_batch(ctx, &facts, parse.text) {
+            Ok(found) => found,
             Err(step) => return self.or_error(ctx, step, header, rest),
         };
         // A name that is taken must be refused by the server: it has to have the statement to do so.
@@ -62,7 +62,12 @@ impl Session {
         self.log_unparsed(&facts, parse.text);
         self.send_parse(ctx, node, parse.name, parse.text, id);
         self.pass_to(ctx, node, whole);
+        self.just_parsed = Some((self.parsed_now(id, node), write));
         Step::Done(header.length)
+    }
+
+    fn parsed_now(&self, id: u64, node: NodeId) -> JustParsed {
+        JustParsed { id, node, flight: self.flight, sent: self.sent }
     }
 
     fn add_statement(&mut self, name: &[u8], facts: &Rc<Facts>, text: Rc<[u8]>, source: Source) -> u64 {
@@ -254,7 +259,12 @@ impl Session {
             Some(Prepared { source: Source::Only(node), .. }) => {
                 self.enter(ctx, Some(*node)).map(|node| (node, true))
             }
-            Some(prepared) => self.find_for_batch(ctx, &prepared.facts, &prepared.text),
+            Some(prepared) => match (self.just_parsed, self.batch) {
+                (Some((just, write)), Some(node)) if just == self.parsed_now(prepared.id, node) => {
+                    if self.must_settle() { Err(Some(Step::Stall)) } else { Ok((node, write)) }
+                }
+                _ => self.find_for_batch(ctx, &prepared.facts, &prepared.text),
+            },
             None => {
                 let node = self.batch;
                 self.enter(ctx, node).map(|node| (node, false))
@@ -275,11 +285,16 @@ impl Session {
         facts: &Facts,
         text: &[u8],
     ) -> Result<(NodeId, bool), Option<Step>> {
-        if self.in_flight > 0 && (!self.effects.is_empty() || self.errored) {
+        if self.must_settle() {
             return Err(Some(Step::Stall));
         }
         let (node, write) = self.find(ctx, facts, text)?;
         self.enter(ctx, Some(node)).map(|node| (node, write))
+    }
+
+    /// Whether what is under way decides where the next statement goes.
+    fn must_settle(&self) -> bool {
+        self.in_flight > 0 && (!self.effects.is_empty() || self.errored)
     }
 
     /// Makes `node` the one that the batch goes to; without one, where the batch is or the primary.

@@ -95,6 +95,16 @@ enum Source {
     Only(NodeId),
 }
 
+/// A statement that was sent to its node a moment ago: what is bound next is mostly that. It counts as long as nothing
+/// was executed and the batch goes on, so that the same question would get the same answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct JustParsed {
+    id: u64,
+    node: NodeId,
+    flight: u64,
+    sent: usize,
+}
+
 /// A bound portal.
 #[derive(Clone)]
 struct Portal {
@@ -168,6 +178,8 @@ pub struct Session {
     statements: Names<Rc<Prepared>>,
     portals: Names<Portal>,
     next_statement: u64,
+    /// And whether it writes.
+    just_parsed: Option<(JustParsed, bool)>,
     /// Node that has the messages since the last Sync.
     batch: Option<NodeId>,
     /// A Sync of ours is on its way that ends the batch.
@@ -241,6 +253,7 @@ impl Session {
             statements: Names::default(),
             portals: Names::default(),
             next_statement: 1,
+            just_parsed: None,
             batch: None,
             ending: false,
             skip_to_sync: false,

@@ -15,7 +15,7 @@ pub(super) fn fold(text: &[u8], key: &mut Vec<u8>) -> bool {
     }
     let mut before = b' ';
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+    while let Some(at) = first_special(rest) {
         let (plain, special) = rest.split_at(at);
         let Some((&byte, behind)) = special.split_first() else { break };
         key.extend_from_slice(plain);
@@ -41,6 +41,32 @@ pub(super) fn fold(text: &[u8], key: &mut Vec<u8>) -> bool {
     }
     key.extend_from_slice(rest);
     true
+}
+
+/// Where the first byte stands that is not plain.
+fn first_special(text: &[u8]) -> Option<usize> {
+    let (chunks, _) = text.as_chunks::<LANES>();
+    let plain = chunks.iter().take_while(|chunk| is_plain(chunk)).count() * LANES;
+    let rest = text.get(plain..).unwrap_or_default();
+    rest.iter().position(|byte| !PLAIN[usize::from(*byte)]).map(|at| plain + at)
+}
+
+const LANES: usize = 16;
+
+/// Whether all bytes are plain. Without a branch, so that the compiler compares them all at once.
+fn is_plain(chunk: &[u8; LANES]) -> bool {
+    let special = |byte: u8| {
+        (byte.wrapping_sub(b'0') < 10)
+            | (byte == 0)
+            | (byte == b'\'')
+            | (byte == b'"')
+            | (byte == b'$')
+            | (byte == b'\\')
+            | (byte == b'-')
+            | (byte == b'/')
+            | (byte == b';')
+    };
+    chunk.iter().fold(0, |any, byte| any | u8::from(special(*byte))) == 0
 }
 
 /// Bytes that stand in a key as they are, whatever is beside them.
@@ -76,6 +102,18 @@ mod tests {
     fn key(text: &str) -> Option<Vec<u8>> {
         let mut key = Vec::new();
         fold(text.as_bytes(), &mut key).then_some(key)
+    }
+
+    #[test]
+    fn all_ways_to_look_for_special_bytes_agree() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(is_plain(&[byte; LANES]), PLAIN[usize::from(byte)], "{byte}");
+            for at in [0, 5, LANES - 1, LANES, 3 * LANES + 7] {
+                let mut text = [b'a'; 4 * LANES];
+                text[at] = byte;
+                assert_eq!(first_special(&text), (!PLAIN[usize::from(byte)]).then_some(at));
+            }
+        }
     }
 
     #[test]
