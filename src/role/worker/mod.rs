@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Freed memory that a worker keeps for the next bulk data, in bytes.
+const KEPT_MEMORY: u32 = 4 << 20;
+
 /// Exit code of a worker that cannot work.
 const FAILED: i32 = 4;
 
@@ -74,6 +77,7 @@ struct Worker {
 
 /// Runs a worker until it is told to stop.
 pub fn run(context: ChildContext) -> ! {
+    sys::limits::keep_freed_memory(KEPT_MEMORY);
     let code = match Worker::new(context) {
         Ok(mut worker) => {
             let code = worker.run();

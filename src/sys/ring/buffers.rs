@@ -12,7 +12,7 @@ use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
 /// Size of a buffer.
-pub const SIZE: usize = 16 * 1024;
+pub const SIZE: usize = 64 * 1024;
 
 /// Most buffers; a power of two.
 const MOST: u16 = 256;
