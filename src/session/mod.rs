@@ -39,7 +39,7 @@ pub use finish::Lost;
 use crate::error::NodeId;
 use crate::log;
 use crate::net::{ConnId, Peer};
-use crate::pool::{Key, Names, Pool};
+use crate::pool::{Key, Names};
 use crate::sql::{Facts, Name};
 use crate::wire::startup::Startup;
 use settings::Settings;
@@ -299,8 +299,15 @@ impl Session {
         matches!(self.stage, Stage::Active) && self.cancel.0 == pid && !key.is_empty() && self.cancel.1 == key
     }
 
-    /// What must be sent where to cancel what runs for this client.
-    pub fn cancel_targets(&self, pool: &Pool) -> Vec<CancelTarget> {
+    /// Cancels what the client waits for: what has not begun is refused, and for what runs it is returned what must be
+    /// sent where.
+    pub fn cancel(&mut self, ctx: &mut Ctx<'_>) -> Vec<CancelTarget> {
+        if self.stalled && self.is_waiting_to_begin() {
+            // What runs now is ours: a look-up of the catalog, a setting. To cancel that would do harm, not good.
+            self.refuse(ctx, "57014", "canceling statement due to user request");
+            return Vec::new();
+        }
+        let pool = &*ctx.pool;
         let busy = self.links.iter().filter_map(|link| {
             // A batch without its Sync runs as well.
             let open = self.batch == Some(link.node);
@@ -313,6 +320,11 @@ impl Session {
             })
         });
         busy.collect()
+    }
+
+    /// Whether nothing of the client's runs, though it has sent something.
+    fn is_waiting_to_begin(&self) -> bool {
+        self.in_flight == 0 && self.batch.is_none() && !self.input.is_empty()
     }
 
     /// A node's state has changed: one that failed this session may be tried again.

@@ -71,3 +71,27 @@ fn a_cancel_between_statements_harms_nothing() {
         client.query("SELECT 1").succeeded();
     });
 }
+
+#[test]
+fn a_statement_that_waits_for_the_catalog_is_cancelled_and_its_node_is_still_found() {
+    let cluster = shared();
+    let database = cluster.database("cancel_catalog");
+    cluster.prepare(&database, "CREATE TABLE t (n int)");
+    let balancer = Balancer::start(Conf::of(cluster).weights([0, 1, 0]));
+    let mut client = Client::connect(&balancer.door(&database));
+    // The connection that will ask is there: a new one could not be opened now.
+    client.query("DELETE FROM t").succeeded();
+    let mut locker = Client::connect(&cluster.door(0, &database));
+    locker.query("BEGIN").succeeded();
+    locker.query("LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE").succeeded();
+    client.simple("SELECT inet_server_port() FROM (SELECT count(n) FROM t) x").send();
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+    );
+    wait::until_true("the look-up to wait", || cluster.on_node(0, "postgres", &waits) == "1");
+    client.cancel();
+    assert_eq!(client.until_ready().error_code(), "57014");
+    locker.query("ROLLBACK").succeeded();
+    let port = client.ask("SELECT inet_server_port() FROM (SELECT count(n) FROM t) x");
+    assert_eq!(port, cluster.nodes[1].port.to_string());
+}

@@ -10,7 +10,7 @@ use super::Worker;
 use super::events::cancel_packet;
 use crate::log::{Level, Line};
 use crate::net::{ConnId, Owner, Wire};
-use crate::session::CancelTarget;
+use crate::session::{CancelTarget, Session};
 use crate::supervisor::{Request, Ticket};
 
 /// A connection that carries one cancel request.
@@ -45,8 +45,14 @@ impl Worker {
 
     /// Cancels what a session of this worker is doing.
     pub(super) fn cancel_here(&mut self, pid: i32, key: &[u8], ticket: Ticket) {
-        let session = self.sessions.iter().flatten().find(|session| session.is_cancelled_by(pid, key));
-        for target in session.map(|session| session.cancel_targets(&self.pool)).unwrap_or_default() {
+        let is_it = |session: &Option<Box<Session>>| {
+            session.as_ref().is_some_and(|session| session.is_cancelled_by(pid, key))
+        };
+        let mut targets = Vec::new();
+        if let Some(slot) = self.sessions.iter().position(is_it) {
+            self.with_session(slot as u32, |session, ctx| targets = session.cancel(ctx));
+        }
+        for target in targets {
             self.send_cancel(target, ticket);
         }
         self.finish_cancel(ticket);

@@ -251,7 +251,40 @@ fn a_cancel_request_reaches_a_batch_without_its_sync() {
     let mut rig = Rig::new("");
     rig.client(&parse("", "SELECT 1"));
     rig.node(STANDBY, b"1\0\0\0\x04");
-    assert_eq!(rig.session.cancel_targets(&rig.pool).len(), 1);
+    assert_eq!(rig.cancel(), 1);
+}
+
+#[test]
+fn a_statement_that_waits_for_the_catalog_is_cancelled_and_the_question_is_not() {
+    let mut rig = Rig::new("");
+    rig.client_got();
+    rig.client(&query("SELECT n FROM t"));
+    assert_eq!(rig.sent_to(PRIMARY).len(), 1);
+    assert_eq!(rig.cancel(), 0);
+    let told = rig.client_bytes();
+    assert!(told.windows(5).any(|code| code == b"57014") && told.ends_with(b"Z\0\0\0\x05I"), "{told:?}");
+    // Its answer is of use to the next one, and that is served.
+    rig.client(&query("SELECT n FROM t"));
+    assert!(rig.sent_to(STANDBY).is_empty());
+    let mut answer = b"D\0\0\0\x0b\0\x01\0\0\0\x010".to_vec();
+    answer.extend(complete("SELECT 1", TxStatus::Idle));
+    rig.node(PRIMARY, &answer);
+    assert_eq!(rig.sent_to(STANDBY), ["Q SELECT n FROM t"]);
+    assert!(rig.client_got().is_empty());
+    // What runs is cancelled where it runs.
+    assert_eq!(rig.cancel(), 1);
+}
+
+#[test]
+fn an_extended_statement_that_waits_for_the_catalog_is_cancelled() {
+    let mut rig = Rig::new("");
+    rig.client_got();
+    rig.client(&parse_bind_execute("", "SELECT n FROM t"));
+    assert_eq!(rig.cancel(), 0);
+    rig.node(PRIMARY, &complete("SELECT 0", TxStatus::Idle));
+    let told = rig.client_bytes();
+    assert!(told.windows(5).any(|code| code == b"57014") && told.ends_with(b"Z\0\0\0\x05I"), "{told:?}");
+    assert!(rig.sent_to(STANDBY).is_empty());
 }
 
 #[test]

@@ -231,6 +231,13 @@ impl Rig {
         self.client_got();
     }
 
+    /// Cancels what the client waits for; returns how many connections that is sent for.
+    pub(super) fn cancel(&mut self) -> usize {
+        let mut count = 0;
+        self.step(|session, ctx| count = session.cancel(ctx).len());
+        count
+    }
+
     pub(super) fn errands(&mut self) -> Vec<Errand> {
         std::mem::take(&mut self.shared.errands)
     }
