@@ -308,3 +308,20 @@ fn what_a_string_has_prepared_is_executed_where_it_is() {
     rig.run("PREPARE a AS SELECT 1; EXPLAIN SELECT 1", PRIMARY, "PREPARE", TxStatus::Idle);
     rig.run("EXECUTE a", PRIMARY, "SELECT 1", TxStatus::Idle);
 }
+
+/// What was parsed just before is not decided again, and yet it is known whether it writes.
+#[test]
+fn a_write_that_was_just_parsed_is_remembered_as_one() {
+    for (sql, next) in [("INSERT INTO t VALUES (1)", PRIMARY), ("SELECT 1", STANDBY)] {
+        let mut rig = Rig::new("");
+        rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
+        rig.client(&parse_bind_execute("", sql));
+        if next == STANDBY {
+            rig.node(STANDBY, &complete("BEGIN", TxStatus::InTransaction));
+        }
+        rig.node(next, &answer_pbe(true, TxStatus::InTransaction));
+        [PRIMARY, STANDBY].map(|node| rig.sent_to(node));
+        rig.client(&query("SELECT 2"));
+        assert_eq!(rig.sent_to(next), ["Q SELECT 2"], "{sql}");
+    }
+}
