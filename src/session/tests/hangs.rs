@@ -320,7 +320,9 @@ fn a_write_that_was_just_parsed_is_remembered_as_one() {
             rig.node(STANDBY, &complete("BEGIN", TxStatus::InTransaction));
         }
         rig.node(next, &answer_pbe(true, TxStatus::InTransaction));
-        [PRIMARY, STANDBY].map(|node| rig.sent_to(node));
+        for node in [PRIMARY, STANDBY] {
+            rig.sent_to(node);
+        }
         rig.client(&query("SELECT 2"));
         assert_eq!(rig.sent_to(next), ["Q SELECT 2"], "{sql}");
     }
