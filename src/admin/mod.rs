@@ -85,8 +85,9 @@ fn status(context: &Context<'_>) -> Vec<ShowRow> {
     let backends = context.config.backends();
     let mut rows = Vec::new();
     for row in config::status(context.config) {
-        let of = backends.iter().find(|backend| row.item == format!("backend_data_directory{}", backend.id));
+        let id = row.item.strip_prefix("backend_data_directory").and_then(|id| id.parse().ok());
         rows.push(row);
+        let of = backends.iter().find(|backend| Some(backend.id) == id);
         rows.extend(of.into_iter().flat_map(|backend| nodes::state(context, backend)));
     }
     rows

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::config::log_settings;
-use crate::config::{self, Config};
+use crate::config::{self, Config, log_settings};
 use crate::error::exit;
 use crate::identity;
 use crate::log::{Level, Line, Settings};
@@ -63,17 +62,10 @@ pub(super) fn migrate(path: &Path) -> u8 {
 /// Has the running one read its files again.
 pub(super) fn reload(path: &Path) -> u8 {
     let Ok(config) = load(path) else { return exit::FATAL };
-    let Some(pid) = PidFile::new(&config.pid_file_name, path).read() else {
-        crate::say!(Fatal, "could not read pid file");
-        return exit::USAGE;
-    };
-    match send_signal(pid, Signal::Hangup.number()) {
-        Ok(()) => exit::OK,
-        Err(error) => {
-            let text = format!("could not reload configuration file pid: {pid}");
-            Line::new(Level::Fatal, text).detail(error.to_string()).emit();
-            exit::USAGE
-        }
+    let file = PidFile::new(&config.pid_file_name, path);
+    match tell(&file, Signal::Hangup, "could not reload configuration file pid") {
+        Some(_) => exit::OK,
+        None => exit::USAGE,
     }
 }
 
@@ -81,15 +73,7 @@ pub(super) fn reload(path: &Path) -> u8 {
 pub(super) fn upgrade(path: &Path) -> u8 {
     let Ok(config) = load(path) else { return exit::FATAL };
     let file = PidFile::new(&config.pid_file_name, path);
-    let Some(old) = file.read() else {
-        crate::say!(Fatal, "could not read pid file");
-        return exit::FATAL;
-    };
-    if let Err(error) = send_signal(old, Signal::User2.number()) {
-        let text = format!("could not tell process with pid: {old}");
-        Line::new(Level::Fatal, text).detail(error.to_string()).emit();
-        return exit::FATAL;
-    }
+    let Some(old) = tell(&file, Signal::User2, "could not tell process with pid") else { return exit::FATAL };
     let end = Instant::now() + UPGRADE_PATIENCE;
     let mut goes_on = true;
     while goes_on {
@@ -111,19 +95,26 @@ pub(super) fn upgrade(path: &Path) -> u8 {
 pub(super) fn stop(path: &Path, mode: StopMode) -> u8 {
     let Ok(config) = load(path) else { return exit::FATAL };
     let file = PidFile::new(&config.pid_file_name, path);
-    let Some(pid) = file.read() else {
-        crate::say!(Fatal, "could not read pid file");
-        return exit::FATAL;
-    };
-    if let Err(error) = send_signal(pid, mode.signal().number()) {
-        let text = format!("could not stop process with pid: {pid}");
-        Line::new(Level::Fatal, text).detail(error.to_string()).emit();
-        return exit::FATAL;
-    }
+    let Some(pid) = tell(&file, mode.signal(), "could not stop process with pid") else { return exit::FATAL };
     say_asked(pid);
     wait_for_end(pid, mode);
     file.remove();
     exit::OK
+}
+
+/// Sends the signal to the process in the pid file, which it returns. None: that is not possible, which is said in these words.
+fn tell(file: &PidFile, signal: Signal, failure: &str) -> Option<ProcessId> {
+    let Some(pid) = file.read() else {
+        crate::say!(Fatal, "could not read pid file");
+        return None;
+    };
+    match send_signal(pid, signal.number()) {
+        Ok(()) => Some(pid),
+        Err(error) => {
+            Line::new(Level::Fatal, format!("{failure}: {pid}")).detail(error.to_string()).emit();
+            None
+        }
+    }
 }
 
 fn say_asked(pid: ProcessId) {

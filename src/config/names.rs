@@ -88,11 +88,14 @@ pub(super) enum Meaning {
     Wrong(String),
 }
 
+fn fate_of(base: &str) -> Option<Fate> {
+    OLD.iter().find(|(old, _)| old.eq_ignore_ascii_case(base)).map(|(_, fate)| *fate)
+}
+
 /// Whether the name is an older one of a member of the watchdog: then this member's number is 0, or told.
 pub(super) fn is_old_member(name: &str) -> bool {
     let (base, id) = split_number(name);
-    let found = OLD.iter().find(|(old, _)| old.eq_ignore_ascii_case(base));
-    match found.map(|(_, fate)| fate) {
+    match fate_of(base) {
         Some(Fate::Own(_)) => id.is_none(),
         Some(Fate::Other(_)) => true,
         Some(Fate::Mode(_) | Fate::Gone(_)) | None => false,
@@ -140,8 +143,8 @@ fn meaning(name: &str, own: usize) -> Meaning {
     if let Some(found) = table::find(base).and_then(|param| with_number(name, param, id, own)) {
         return found;
     }
-    if let Some((_, fate)) = OLD.iter().find(|(old, _)| old.eq_ignore_ascii_case(base)) {
-        return old_meaning(name, *fate, id, own);
+    if let Some(fate) = fate_of(base) {
+        return old_meaning(name, fate, id, own);
     }
     match renamed(|old| old.eq_ignore_ascii_case(name)) {
         Some(param) => told(name, param, None),
@@ -172,8 +175,8 @@ fn with_number(
     match (param.spec.nodes, id) {
         (Nodes::One | Nodes::AllOrEach(_), None) => Some(Meaning::Param(param, None, None)),
         (Nodes::One, Some(_)) => None,
-        (Nodes::Each(_), None) => Some(match OLD.iter().find(|(old, _)| *old == param.name) {
-            Some((_, fate)) => old_meaning(name, *fate, None, own),
+        (Nodes::Each(_), None) => Some(match fate_of(param.name) {
+            Some(fate) => old_meaning(name, fate, None, own),
             None => Meaning::Wrong(format!("{0} needs a number, as in {0}0", param.name)),
         }),
         (Nodes::Each(most) | Nodes::AllOrEach(most), Some(id)) => Some(match id {

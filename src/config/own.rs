@@ -8,9 +8,9 @@ use super::value::Value;
 use super::{Config, show};
 
 /// Values that a session has set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Own {
-    set: Vec<(&'static str, Value)>,
+    set: Vec<(&'static Param, Value)>,
 }
 
 /// Why a value was not set. The sentences are pgpool-II's, which tools look for.
@@ -42,8 +42,8 @@ impl Own {
             return Err(NotSet::NotOfSessions(name.to_owned()));
         }
         let value = value.map(|text| parse(param, text)).transpose()?;
-        self.set.retain(|(of, _)| *of != param.name);
-        self.set.extend(value.map(|value| (param.name, value)));
+        self.set.retain(|(of, _)| of.name != param.name);
+        self.set.extend(value.map(|value| (param, value)));
         Ok(())
     }
 
@@ -55,10 +55,8 @@ impl Own {
     /// The configuration of the session.
     pub fn over(&self, base: &Config) -> Config {
         let mut config = base.clone();
-        for (name, value) in &self.set {
-            if let Some(param) = super::table::find(name) {
-                (param.slot_mut)(&mut config).set(None, Some(value.clone()));
-            }
+        for (param, value) in &self.set {
+            (param.slot_mut)(&mut config).set(None, Some(value.clone()));
         }
         config
     }

@@ -1,7 +1,6 @@
 //! What a child process is born with.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -9,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use super::request::ToSupervisor;
 use crate::config::{self, Config};
 use crate::shm::Segment;
+pub use crate::sys::socket::ListenerKind;
 
 /// Everything a role's `run` gets.
 pub struct ChildContext {
@@ -54,15 +54,6 @@ pub struct Listener {
     pub fd: OwnedFd,
     /// What it listens on.
     pub kind: ListenerKind,
-}
-
-/// What a socket listens on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// An IPv4 or IPv6 address.
-    Tcp(SocketAddr),
-    /// A file.
-    Unix(PathBuf),
 }
 
 impl ChildContext {

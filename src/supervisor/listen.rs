@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::{Listener, ListenerKind};
 use crate::config::Config;
-use crate::sys::socket::{find_group, listen_tcp, listen_unix};
-use crate::sys::takeover::set_backlog;
+use crate::sys::socket::{find_group, listen_tcp, listen_unix, set_backlog};
 
 /// A socket that could not be made.
 #[derive(Debug, thiserror::Error)]

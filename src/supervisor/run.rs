@@ -46,7 +46,6 @@ pub(super) struct Supervisor {
     pub(super) service: Service,
     pub(super) predecessor: Option<Predecessor>,
     pub(super) successor: Option<Successor>,
-    pub(super) notifier: Notifier,
     /// Made by `run`; a child drops its copy.
     pub(super) signals: Option<Signals>,
     /// The number of idle workers, in dynamic mode.
@@ -78,7 +77,6 @@ impl Supervisor {
             service: Service::Held,
             predecessor: None,
             successor: None,
-            notifier: launch.notifier.clone(),
             signals: None,
             spare: Spare::new(Instant::now()),
             starting: Some(Instant::now() + KNOW_NODES),
@@ -183,7 +181,7 @@ impl Supervisor {
     }
 
     pub(super) fn tell_manager(&self, tell: impl FnOnce(&Notifier) -> io::Result<()>) {
-        if let Err(error) = tell(&self.notifier) {
+        if let Err(error) = tell(&self.launch.notifier) {
             crate::say!(Warning, "could not tell the service manager: {error}");
         }
     }
@@ -305,7 +303,7 @@ impl Supervisor {
                 self.pass_on(worker, Order::Cancel { pid, key, ticket })
             }
             Request::Cancel { worker: None, pid, key, ticket } => {
-                self.cancel_somewhere(pid, &key, ticket);
+                self.cancel_further_back(pid, key, ticket);
                 Answer::Done
             }
             Request::Cancelled(ticket) => self.cancelled(ticket),

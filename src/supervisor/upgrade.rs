@@ -21,8 +21,7 @@ use crate::error::exit;
 use crate::sys::process::{self, Ending, ProcessId};
 use crate::sys::signals::Number;
 use crate::sys::socket::{send_packet, seqpacket_pair};
-use crate::sys::takeover::{self, Place};
-use crate::sys::{notify, takeover::take_variable};
+use crate::sys::{notify, takeover};
 
 /// Names the link and the listening sockets, by the numbers of their descriptors: `LINK,SOCKET,SOCKET…`.
 const VARIABLE: &str = "PGBALANCER_TAKEOVER";
@@ -87,7 +86,7 @@ impl Inheritance {
     /// # Errors
     /// The variable names what is not open, or no listening socket.
     pub(super) fn take() -> io::Result<Option<Inheritance>> {
-        let Some(value) = take_variable(VARIABLE) else { return Ok(None) };
+        let Some(value) = takeover::take_variable(VARIABLE) else { return Ok(None) };
         let value = value.to_string_lossy();
         let numbers: Result<Vec<RawFd>, _> = value.split(',').map(str::parse).collect();
         let numbers = numbers.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -95,11 +94,7 @@ impl Inheritance {
         let link = fds.next().unwrap_or_else(|| Err(io::ErrorKind::InvalidInput.into()))?;
         let listener = |fd: io::Result<OwnedFd>| {
             let fd = fd?;
-            let kind = match takeover::listens_on(&fd)? {
-                Place::Tcp(address) => ListenerKind::Tcp(address),
-                Place::Unix(path) => ListenerKind::Unix(path),
-            };
-            Ok(Listener { fd, kind })
+            Ok(Listener { kind: takeover::listens_on(&fd)?, fd })
         };
         let listeners: io::Result<Vec<Listener>> = fds.map(listener).collect();
         Ok(Some(Inheritance { link, listeners: listeners? }))
@@ -174,7 +169,7 @@ impl Supervisor {
             .collect();
         let numbers: Vec<String> = keep.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         let mut environment = vec![(VARIABLE, numbers.join(",").into())];
-        environment.extend(self.notifier.socket().map(|socket| (notify::VARIABLE, socket.to_owned())));
+        environment.extend(self.launch.notifier.socket().map(|socket| (notify::VARIABLE, socket.to_owned())));
         let pid = takeover::spawn(takeover::Successor {
             program: &self.launch.program.path,
             name: &self.launch.program.name,
@@ -232,7 +227,7 @@ impl Supervisor {
         while let Some(successor) = &self.successor {
             match receive::<Word>(&successor.link) {
                 Received::Message(Word::Ready) => self.hand_over(),
-                Received::Message(Word::Cancel { pid, key, ticket }) => self.cancel_for(pid, &key, ticket),
+                Received::Message(Word::Cancel { pid, key, ticket }) => self.cancel_for(pid, key, ticket),
                 Received::Message(Word::Stop(mode)) => self.stop(mode, exit::OK),
                 Received::Message(Word::Cancelled(_) | Word::LookForClients) => {}
                 Received::Nothing => return,
@@ -257,28 +252,30 @@ impl Supervisor {
     }
 
     /// A cancel request that came to the new program: the session may be here, or still further back.
-    fn cancel_for(&mut self, pid: i32, key: &[u8], ticket: Ticket) {
+    fn cancel_for(&mut self, pid: i32, key: Vec<u8>, ticket: Ticket) {
         let Some(successor) = &mut self.successor else { return };
         successor.last += 1;
         let ours = Ticket { worker: ELSEWHERE, number: successor.last };
         successor.cancels.push((ours.number, ticket));
-        self.cancel_somewhere(pid, key, ours);
+        match self.segment.find_cancel(pid, &key) {
+            Some((worker, _)) => {
+                if self.pass_on(worker, Order::Cancel { pid, key, ticket: ours }) != Answer::Done {
+                    self.cancelled(ours);
+                }
+            }
+            None => self.cancel_further_back(pid, key, ours),
+        }
     }
 
-    /// A cancel request for a session that the worker who got it knows nothing of.
-    pub(super) fn cancel_somewhere(&mut self, pid: i32, key: &[u8], ticket: Ticket) {
-        if let Some((worker, _)) = self.segment.find_cancel(pid, key) {
-            let order = Order::Cancel { pid, key: key.to_vec(), ticket };
-            if self.pass_on(worker, order) == Answer::Done {
-                return;
+    /// A cancel request for a session that no worker of this program has.
+    pub(super) fn cancel_further_back(&mut self, pid: i32, key: Vec<u8>, ticket: Ticket) {
+        match &mut self.predecessor {
+            Some(predecessor) => {
+                if say(&predecessor.link, &Word::Cancel { pid, key, ticket }).is_ok() {
+                    return predecessor.cancels.push(ticket);
+                }
             }
-        } else if let Some(predecessor) = &mut self.predecessor {
-            let word = Word::Cancel { pid, key: key.to_vec(), ticket };
-            if say(&predecessor.link, &word).is_ok() {
-                return predecessor.cancels.push(ticket);
-            }
-        } else {
-            crate::say!(Log, "invalid cancel key: pid:{} keylen:{}", pid, key.len());
+            None => crate::say!(Log, "invalid cancel key: pid:{} keylen:{}", pid, key.len()),
         }
         self.cancelled(ticket);
     }

@@ -12,6 +12,7 @@ pub fn raise_open_files() -> io::Result<u64> {
     }
     Ok(hard)
 }
+
 /// Memory that has been given back stays with the process up to so many bytes, so that what comes and goes (buffers of
 /// bulk data) is not asked of the kernel, and cleared by it, each time anew. Elsewhere than with glibc nothing happens.
 pub fn keep_freed_memory(bytes: u32) {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
@@ -17,6 +17,15 @@ use nix::sys::socket::{
 use nix::unistd::{Gid, Group, chown};
 
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
+
+/// What a socket listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// An IPv4 or IPv6 address.
+    Tcp(SocketAddr),
+    /// A file.
+    Unix(PathBuf),
+}
 
 /// Listens on a TCP address. The kernel cuts the backlog at its own limit (`net.core.somaxconn`).
 pub fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
@@ -41,7 +50,7 @@ pub fn listen_unix(path: &Path, backlog: i32, mode: u32, group: Option<Gid>) -> 
     // Before listen: nobody can connect until the permissions are right.
     let shut = chown(path, None, group).map_err(io::Error::from);
     let shut = shut.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
-    if let Err(error) = shut.and_then(|()| Ok(listen(&fd, depth(backlog))?)) {
+    if let Err(error) = shut.and_then(|()| set_backlog(&fd, backlog)) {
         // What cannot be used must not stay behind.
         let _ = fs::remove_file(path);
         return Err(error);
@@ -62,11 +71,13 @@ pub fn find_group(name: &str) -> io::Result<Gid> {
 
 fn start(fd: &OwnedFd, address: &dyn SockaddrLike, backlog: i32) -> io::Result<()> {
     bind(fd.as_raw_fd(), address)?;
-    Ok(listen(fd, depth(backlog))?)
+    set_backlog(fd, backlog)
 }
 
-fn depth(backlog: i32) -> Backlog {
-    Backlog::new(backlog.clamp(1, i32::from(u16::MAX))).unwrap_or(Backlog::MAXCONN)
+/// Has a socket listen, or listen with another backlog.
+pub fn set_backlog(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
+    let depth = Backlog::new(backlog.clamp(1, i32::from(u16::MAX))).unwrap_or(Backlog::MAXCONN);
+    Ok(listen(fd, depth)?)
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

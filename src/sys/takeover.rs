@@ -2,19 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockaddrLike, SockaddrStorage, getsockname, getsockopt, listen, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
 
 use super::process::ProcessId;
+use super::socket::ListenerKind;
 
 /// A program to be started.
 pub struct Successor<'a> {
@@ -83,44 +81,30 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// What a listening socket listens on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// An IPv4 or IPv6 address.
-    Tcp(SocketAddr),
-    /// A file.
-    Unix(PathBuf),
-}
-
 /// What a socket of another program listens on. It never makes us wait from now on.
 ///
 /// # Errors
 /// It is no listening socket of a kind that we use.
-pub fn listens_on(fd: &OwnedFd) -> io::Result<Place> {
+pub fn listens_on(fd: &OwnedFd) -> io::Result<ListenerKind> {
     if !getsockopt(fd, sockopt::AcceptConn)? {
         return Err(Errno::EINVAL.into());
     }
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let place = match name.family() {
-        Some(AddressFamily::Inet) => {
-            name.as_sockaddr_in().map(|address| Place::Tcp(std::net::SocketAddrV4::from(*address).into()))
-        }
-        Some(AddressFamily::Inet6) => {
-            name.as_sockaddr_in6().map(|address| Place::Tcp(std::net::SocketAddrV6::from(*address).into()))
-        }
-        Some(AddressFamily::Unix) => {
-            name.as_unix_addr().and_then(|address| address.path()).map(|path| Place::Unix(path.to_owned()))
-        }
+        Some(AddressFamily::Inet) => name
+            .as_sockaddr_in()
+            .map(|address| ListenerKind::Tcp(std::net::SocketAddrV4::from(*address).into())),
+        Some(AddressFamily::Inet6) => name
+            .as_sockaddr_in6()
+            .map(|address| ListenerKind::Tcp(std::net::SocketAddrV6::from(*address).into())),
+        Some(AddressFamily::Unix) => name
+            .as_unix_addr()
+            .and_then(|address| address.path())
+            .map(|path| ListenerKind::Unix(path.to_owned())),
         _ => None,
     };
     place.ok_or_else(|| Errno::EAFNOSUPPORT.into())
-}
-
-/// Gives a listening socket another backlog.
-pub fn set_backlog(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
-    let depth = Backlog::new(backlog.clamp(1, i32::from(u16::MAX))).unwrap_or(Backlog::MAXCONN);
-    Ok(listen(fd, depth)?)
 }
 
 #[cfg(test)]
@@ -137,8 +121,8 @@ mod tests {
         let path = dir.path().join("s");
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
-        assert_eq!(listens_on(&tcp.into()).unwrap(), Place::Tcp(address));
-        assert_eq!(listens_on(&UnixListener::bind(&path).unwrap().into()).unwrap(), Place::Unix(path));
+        assert_eq!(listens_on(&tcp.into()).unwrap(), ListenerKind::Tcp(address));
+        assert_eq!(listens_on(&UnixListener::bind(&path).unwrap().into()).unwrap(), ListenerKind::Unix(path));
         let (pair, _) = UnixStream::pair().unwrap();
         assert!(listens_on(&pair.into()).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();

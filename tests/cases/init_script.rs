@@ -38,6 +38,8 @@ trap 'kill -9 $(pid) 2>/dev/null || true' EXIT
 # In place of logger(1), which script and unit hand the program's output: keeps it, with the options it was given.
 chmod 755 "$DIR/logger"
 mount --bind "$DIR/logger" /usr/bin/logger
+# A line of the unit, with the places of the test: that of the program, and that of our configuration.
+value() { sed -n "s#^$1=##p" "$unit" | sed "s#/usr/sbin/pg[a-z]*#$DIR/pgpool#; s#/etc/pgbalancer/pgbalancer.conf#$CONF#"; }
 change() { echo "client_idle_limit = $1" >>"$CONF"; }
 "#;
 
@@ -129,7 +131,7 @@ fn debians_unit_starts_reloads_and_stops_ours() {
     // As systemd would: ExecStart as User, ExecReload as root with MAINPID, KillSignal to stop.
     run_in_scene(
         r#"
-value() { sed -n "s#^$1=##p" "$UNIT" | sed "s#/usr/sbin/pgpool#$DIR/pgpool#"; }
+unit="$UNIT"
 user=$(value User)
 setpriv --reuid "$user" --regid "$user" --init-groups $(value ExecStart) </dev/null >"$DIR/log" 2>&1 &
 MAINPID=$!
@@ -201,7 +203,6 @@ fn our_unit_is_one_and_starts_reloads_upgrades_and_stops() {
     run_in_scene(
         r#"
 unit="$OWN/pgbalancer.service"
-value() { sed -n "s#^$1=##p" "$unit" | sed "s#/usr/sbin/pgbalancer#$DIR/pgpool#; s#/etc/pgbalancer/pgbalancer.conf#$CONF#"; }
 [ "$(value Type)" = notify ]
 python3 - "$DIR/notify" "$DIR/heard" <<'END' &
 import os, socket, sys

@@ -171,11 +171,12 @@ fn stop_insists() {
         .into_iter()
         .map(|side| {
             std::thread::spawn(move || {
-                let deaf =
-                    "n=0; trap 'n=$((n + 1)); [ $n -lt 2 ] || exit 0' TERM; while :; do sleep 0.1; done";
-                let mut deaf =
-                    process::as_server_user(Path::new("/bin/sh")).args(["-c", deaf]).spawn().unwrap();
-                std::thread::sleep(Duration::from_millis(300));
+                let dir = side.balancer.dir.path();
+                // It says when it has become deaf.
+                let deaf = "n=0; trap 'n=$((n + 1)); [ $n -lt 2 ] || exit 0' TERM; : >deaf; while :; do sleep 0.1; done";
+                let mut command = process::as_server_user(Path::new("/bin/sh"));
+                let mut deaf = command.args(["-c", deaf]).current_dir(dir).spawn().unwrap();
+                wait::until_true("the process to be deaf", || dir.join("deaf").exists());
                 process::write(&side.pid_path(), deaf.id().to_string());
                 let stopping = side.command("stop").stderr(Stdio::piped()).spawn().unwrap();
                 let begin = Instant::now();

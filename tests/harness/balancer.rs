@@ -126,20 +126,14 @@ impl Balancer {
 
     /// For a configuration that keeps it from saying anything: waits until it listens.
     pub(crate) fn start_silent(conf: Conf) -> Balancer {
-        let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
-        balancer.write_conf();
-        balancer.spawn();
-        balancer.wait_listens();
-        balancer
+        Balancer::start_with_options(conf, &[])
     }
 
     /// With these options besides `-n`.
     pub(crate) fn start_with_options(conf: Conf, options: &[&'static str]) -> Balancer {
-        let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        let mut balancer = Balancer::prepared_only(Program::under_test(), conf);
         balancer.options.extend(options);
-        balancer.write_conf();
-        balancer.spawn();
-        balancer.wait_listens();
+        balancer.start_prepared();
         balancer
     }
 
@@ -157,11 +151,9 @@ impl Balancer {
 
     /// As a command that is handed to another one, which gets the directory first.
     pub(crate) fn start_by(conf: Conf, starter: impl FnOnce(&Path) -> Vec<String>) -> Balancer {
-        let mut balancer = Balancer::prepared(Program::under_test(), conf, &[]);
+        let mut balancer = Balancer::prepared_only(Program::under_test(), conf);
         balancer.starter = starter(balancer.dir.path());
-        balancer.write_conf();
-        balancer.spawn();
-        balancer.wait_listens();
+        balancer.start_prepared();
         balancer
     }
 
@@ -171,8 +163,7 @@ impl Balancer {
         let mut ports = text.lines().filter_map(|line| line.strip_prefix("port = "));
         balancer.port = ports.next_back().and_then(|port| port.parse().ok()).expect("a port in the file");
         process::write(&balancer.conf_path(), text);
-        balancer.spawn();
-        balancer.wait_listens();
+        balancer.start_prepared();
         balancer
     }
 

@@ -13,22 +13,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "floor.h"
+
 enum { MOST = 65536 };
 
 static int peer[MOST];
-
-static void need(int good, const char *what) {
-    if (!good) {
-        perror(what);
-        exit(1);
-    }
-}
 
 static struct sockaddr_in loopback(const char *port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port))};
@@ -52,14 +46,6 @@ static int listen_at(const char *port) {
 static void watch(int epoll, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     need(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
-}
-
-/* The port of the next server: what stands behind the comma, or from the front again. */
-static const char *next(const char *ports) {
-    static const char *at;
-    at = at ? strchr(at, ',') : NULL;
-    at = at ? at + 1 : ports;
-    return at;
 }
 
 /* Takes a client and connects it to a server. */

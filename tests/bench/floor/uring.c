@@ -13,9 +13,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "floor.h"
 
 enum { MOST = 65536, BUFFERS = 1024, SIZE = 16384 };
 enum { ACCEPTED, RECEIVED, SENT };
@@ -24,13 +25,6 @@ static int peer[MOST];
 static char *buffers;
 static struct io_uring ring;
 static struct io_uring_buf_ring *provided;
-
-static void need(int good, const char *what) {
-    if (!good) {
-        perror(what);
-        exit(1);
-    }
-}
 
 static int tcp(const char *port, int server) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port))};
@@ -67,14 +61,6 @@ static void receive(int fd) {
 static void give(int buffer) {
     io_uring_buf_ring_add(provided, buffers + (size_t)buffer * SIZE, SIZE, buffer, BUFFERS - 1, 0);
     io_uring_buf_ring_advance(provided, 1);
-}
-
-/* The port of the next server: what stands behind the comma, or from the front again. */
-static const char *next(const char *ports) {
-    static const char *at;
-    at = at ? strchr(at, ',') : NULL;
-    at = at ? at + 1 : ports;
-    return at;
 }
 
 static void take(int client, const char *servers) {
