@@ -195,7 +195,10 @@ pub(super) struct Reading {
 impl Reading {
     fn take(&mut self, settings: &[Setting], naming: &Naming) {
         let mut mode = OldMode::default();
-        self.tells_own = settings.iter().any(|one| names::is_old_member(&one.name));
+        let has = |is_it: fn(&str) -> bool| settings.iter().any(|one| is_it(&one.name));
+        // Where members have numbers, only the name of this one's host says which it is.
+        self.tells_own = has(|name| name.eq_ignore_ascii_case("wd_hostname"))
+            || has(names::is_old_member) && !has(names::is_numbered_member);
         for setting in settings {
             match naming.meaning(&setting.name) {
                 Meaning::Param(param, id, note) => {
@@ -511,6 +514,9 @@ mqtt_topic_prefix = 'pgbalancer'
         );
         let bad = errors(text, &[("/etc/x/pgpool_node_id", "one")]);
         assert_eq!(bad, ["/etc/x/p.conf:1: \"/etc/x/pgpool_node_id\" must hold one number from 0 to 127"]);
+        // One old name among today's does not say which of the numbers this one is.
+        let mixed = "use_watchdog = on\nhostname0 = 'a'\nhostname1 = 'b'\nwd_port = 9000\nwd_port1 = 9000\n";
+        assert!(errors(mixed, &[])[0].contains("use_watchdog needs this member's number"));
         // Without anything about this member, as far as the old defaults go.
         for text in ["wd_port = 9002\n", ""] {
             let text = format!("use_watchdog = on\nother_pgpool_hostname0 = 'b'\n{text}");

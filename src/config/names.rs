@@ -102,6 +102,12 @@ pub(super) fn is_old_member(name: &str) -> bool {
     }
 }
 
+/// Whether the name is today's for the host of a member.
+pub(super) fn is_numbered_member(name: &str) -> bool {
+    let (base, id) = split_number(name);
+    id.is_some() && base.eq_ignore_ascii_case("hostname")
+}
+
 /// How the names of one configuration are to be read.
 #[derive(Debug)]
 pub(super) struct Naming {
