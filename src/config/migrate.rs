@@ -27,6 +27,9 @@ pub fn migrate(path: &Path) -> Result<Migrated, Rejected> {
     rewrite(&bytes, path, &load::read_file)
 }
 
+/// Where the number of this member is to stand.
+const NUMBER: &str = "pgpool_node_id";
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn rewrite(
@@ -78,7 +81,7 @@ fn rewrite(
     let text = [mark, &new.join(&b'\n')].concat();
     stays_the_same(&loaded, &text, path, read)?;
     if loaded.needs_number {
-        let file = loaded.config.path("pgpool_node_id");
+        let file = loaded.config.path(NUMBER);
         let text =
             format!("today's names need the number of this member: write 0 into \"{}\"", file.display());
         notes.push(Note { place: None, text });
@@ -94,7 +97,13 @@ fn stays_the_same(
     path: &Path,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<(), Rejected> {
-    let after = parse_text(&String::from_utf8_lossy(text), path, read)?;
+    let number = before.config.path(NUMBER);
+    // The number that the user is told to write.
+    let read = |file: &Path| match before.needs_number && file == number {
+        true => Ok("0".to_owned()),
+        false => read(file),
+    };
+    let after = parse_text(&String::from_utf8_lossy(text), path, &read)?;
     if after.config == before.config {
         return Ok(());
     }
@@ -238,6 +247,21 @@ mod tests {
         let expected = "use_watchdog = on\nhostname1 = 'b'  # was other_pgpool_hostname0\n\
             wd_port0 = 9000  # the default of older versions\nheartbeat_port0 = 9694  # the default of older versions\n";
         assert_eq!(String::from_utf8(new.text).unwrap(), expected);
+    }
+
+    #[test]
+    fn members_that_need_a_number_now_are_migrated_all_the_same() {
+        let old = b"use_watchdog = on\nwd_hostname = 'a'\nwd_port = 9001\nwd_heartbeat_port = 9694\n\
+            other_pgpool_hostname0 = 'b'\nother_wd_port0 = 9002\n";
+        let new = migrated(old);
+        let text = String::from_utf8(new.text).unwrap();
+        assert!(
+            text.starts_with("use_watchdog = on\nhostname0 = 'a'  # was wd_hostname\nwd_port0 = 9001"),
+            "{text}"
+        );
+        assert!(text.contains("hostname1 = 'b'  # was") && text.contains("wd_port1 = 9002  # was"), "{text}");
+        let said: Vec<String> = new.notes.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|note| note.contains("write 0 into \"/etc/x/pgpool_node_id\"")), "{said:?}");
     }
 
     #[test]
