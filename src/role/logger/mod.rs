@@ -118,7 +118,7 @@ impl Logger {
 
     /// Writes what is ready, and what this process has to say itself.
     fn write(&mut self) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let lost = self.lost.load(Ordering::Relaxed);
         if lost > 0 {
             log::Line::new(log::Level::Warning, format!("{lost} log records were lost"))
                 .detail("They came faster than the log collector could write.")
@@ -126,6 +126,8 @@ impl Logger {
         }
         self.out.extend_from_slice(&log::take_kept());
         self.file.write(&self.out, clock::unix_seconds());
+        // Not before it is written: killed in between, it would leave the loss untold.
+        self.lost.fetch_sub(lost, Ordering::Relaxed);
         // What went wrong with the file is said by now.
         let more = log::take_kept();
         if !more.is_empty() {
