@@ -10,7 +10,20 @@ pub use pg_raw_parse::{ConstValue, Node, nodes};
 
 /// Numbers that PostgreSQL's headers give to kinds of statements.
 pub mod kinds {
+    use pg_raw_parse::raw::ObjectType;
     pub use pg_raw_parse::raw::{DiscardMode, TransactionStmtKind, VariableSetKind};
+
+    /// Whether what a DROP names are relations.
+    pub fn is_relation(kind: ObjectType::Type) -> bool {
+        matches!(
+            kind,
+            ObjectType::OBJECT_TABLE
+                | ObjectType::OBJECT_VIEW
+                | ObjectType::OBJECT_MATVIEW
+                | ObjectType::OBJECT_SEQUENCE
+                | ObjectType::OBJECT_FOREIGN_TABLE
+        )
+    }
 
     /// `DECLARE … WITH HOLD`.
     pub const CURSOR_OPT_HOLD: i32 = pg_raw_parse::raw::CURSOR_OPT_HOLD as i32;

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::pattern::PatternList;
-use crate::config::{CheckTempTable, Config};
+pub(super) use crate::config::CheckTempTable as CheckTemp;
+use crate::config::Config;
 pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite};
 
 /// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
@@ -26,8 +27,8 @@ pub struct RouteConfig {
     pub ignore_leading_white_space: bool,
     /// `allow_sql_comments`.
     pub allow_sql_comments: bool,
-    /// `check_temp_table` is not none.
-    pub check_temp: bool,
+    /// `check_temp_table`.
+    pub check_temp: CheckTemp,
     /// `check_unlogged_table`.
     pub check_unlogged: bool,
     /// `read_only_function_list` and `write_function_list`.
@@ -66,7 +67,7 @@ impl From<&Config> for RouteConfig {
             prefer_lower_delay_standby: config.prefer_lower_delay_standby,
             ignore_leading_white_space: config.ignore_leading_white_space,
             allow_sql_comments: config.allow_sql_comments,
-            check_temp: config.check_temp_table != CheckTempTable::None,
+            check_temp: config.check_temp_table,
             check_unlogged: config.check_unlogged_table,
             functions: FunctionLists {
                 read_only: patterns(&config.read_only_function_list),
@@ -89,7 +90,7 @@ impl Default for RouteConfig {
             prefer_lower_delay_standby: false,
             ignore_leading_white_space: true,
             allow_sql_comments: false,
-            check_temp: true,
+            check_temp: CheckTemp::Catalog,
             check_unlogged: true,
             functions: FunctionLists::default(),
             primary_routing: PatternList::default(),

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::read::{self, Scene};
-use super::{Catalog, ClusterView, Decision, Mode, Reason, Route, RouteConfig, SessionView, Target};
+use super::{Catalog, ClusterView, Decision, Mode, Reason, Route, RouteConfig, SessionView, Target, Write};
 use crate::sql::{BeginOptions, Facts, Isolation, Kind, ParseOutcome, Statement, is_false};
 
 /// Where the statement or statements of `text` go.
@@ -21,7 +21,7 @@ pub fn decide(
     catalog: &dyn Catalog,
 ) -> Decision {
     if let Some(reason) = one_node_only(config.mode) {
-        return go(Target::Primary, reason, true);
+        return go(Target::Primary, reason, Write::Opaque);
     }
     let unparsed = match facts.parse {
         ParseOutcome::Ok => None,
@@ -32,13 +32,13 @@ pub fn decide(
         ParseOutcome::NotUtf8 => Some(Reason::NotUtf8),
     };
     if let Some(reason) = unparsed {
-        return go(Target::Primary, reason, true);
+        return go(Target::Primary, reason, Write::Opaque);
     }
     let scene = Scene { text, session, cluster, config, catalog };
     match facts.statements.as_slice() {
         [statement] => one(statement, &scene),
         several => {
-            let write = several.iter().any(|statement| scene.may_write(statement));
+            let write = several.iter().map(|statement| scene.may_write(statement)).max().unwrap_or_default();
             go(Target::Primary, Reason::MultiStatement, write)
         }
     }
@@ -53,17 +53,17 @@ fn one_node_only(mode: Mode) -> Option<Reason> {
     }
 }
 
-pub(super) fn go(target: Target, reason: Reason, write: bool) -> Decision {
+pub(super) fn go(target: Target, reason: Reason, write: Write) -> Decision {
     Decision::Go(Route { target, reason, write })
 }
 
 fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
-    let write = !never_writes(&statement.kind);
+    let write = write_of(statement);
     match &statement.kind {
         Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
         Kind::Prepare { inner, .. } => one(inner, scene),
         Kind::Execute(name) | Kind::Deallocate(Some(name)) => {
-            go(Target::Prepared(name.clone()), Reason::Prepared, false)
+            go(Target::Prepared(name.clone()), Reason::Prepared, Write::No)
         }
         Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } => {
             everywhere(scene, Reason::TransactionControl, write)
@@ -89,7 +89,7 @@ fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
 }
 
 /// What pgpool-II calls BOTH: wherever the session has state.
-fn everywhere(scene: &Scene<'_>, reason: Reason, write: bool) -> Decision {
+fn everywhere(scene: &Scene<'_>, reason: Reason, write: Write) -> Decision {
     if !scene.config.load_balance {
         go(Target::Primary, Reason::LoadBalanceOff, write)
     } else if scene.session.tx_primary_only {
@@ -99,13 +99,16 @@ fn everywhere(scene: &Scene<'_>, reason: Reason, write: bool) -> Decision {
     }
 }
 
-/// Statements that leave the session's memory of writes alone. All others that are not reads count as
-/// writes, SAVEPOINT and SET LOCAL too: that is pgpool-II's rule.
-pub(super) fn never_writes(kind: &Kind) -> bool {
-    match kind {
-        Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_) => true,
-        Kind::SetTransaction { options, .. } => options.read_only == Some(true),
-        _ => false,
+/// What a statement leaves behind that is not a read. Those that leave the session's memory of writes alone are few;
+/// all others count, SAVEPOINT and SET LOCAL too: that is pgpool-II's rule.
+pub(super) fn write_of(statement: &Statement) -> Write {
+    match &statement.kind {
+        Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_) => Write::No,
+        Kind::SetTransaction { options, .. } if options.read_only == Some(true) => Write::No,
+        Kind::Do | Kind::Call | Kind::Other => Write::Opaque,
+        // CREATE FUNCTION, ALTER TYPE …: it names no table and may concern all.
+        Kind::Ddl if statement.written.is_empty() => Write::Opaque,
+        _ => Write::Known,
     }
 }
 

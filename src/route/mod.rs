@@ -20,7 +20,7 @@ pub use node::{choose_balance_node, node_for_read};
 pub use pattern::{PatternError, PatternList};
 pub use reason::Reason;
 
-pub use crate::cluster::relcache::{Catalog, Known, Question};
+pub use crate::cluster::relcache::{Catalog, Question, Relation, Volatility};
 pub use crate::cluster::view::{ClusterView, NodeView};
 
 use crate::error::NodeId;
@@ -37,16 +37,16 @@ pub struct SessionView<'a> {
     /// The transaction is open on the primary alone: it was begun inside a string of several statements, or
     /// nobody knows how.
     pub tx_primary_only: bool,
-    /// The transaction has written.
-    pub tx_wrote: bool,
+    /// What the transaction has written.
+    pub tx_wrote: Write,
     /// Any explicit transaction of the session has written (`trans_transaction`).
     pub trans_wrote: bool,
     /// The session has written (`always`).
     pub ever_wrote: bool,
     /// The transaction runs at SERIALIZABLE, which a standby refuses.
     pub serializable: bool,
-    /// Whether the session has created a temporary relation of that name.
-    pub has_temp: &'a dyn Fn(&Name) -> bool,
+    /// Whether the session has a temporary relation of that name; `None`: it may have some that nobody knows of.
+    pub has_temp: &'a dyn Fn(&Name) -> Option<bool>,
 }
 
 /// The answer of [`decide`].
@@ -65,8 +65,27 @@ pub struct Route {
     pub target: Target,
     /// Why.
     pub reason: Reason,
-    /// Counts as a write for the memory of the session.
-    pub write: bool,
+    /// How it counts for the memory of the session.
+    pub write: Write,
+}
+
+/// What a statement leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Write {
+    /// Nothing.
+    #[default]
+    No,
+    /// Nothing in other tables than those that it names.
+    Known,
+    /// It may have written, and created, anything.
+    Opaque,
+}
+
+impl Write {
+    /// Whether it counts as a write at all.
+    pub fn is_any(self) -> bool {
+        self != Write::No
+    }
 }
 
 /// A node or nodes, by their part in the session.

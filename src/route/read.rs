@@ -1,11 +1,15 @@
 //! The rules that a read must pass to be balanced, in pgpool-II's order.
 #![forbid(unsafe_code)]
 
-use super::decide::{go, never_writes};
+use std::rc::Rc;
+
+use super::config::CheckTemp;
+use super::decide::{go, write_of};
 use super::{
-    Catalog, ClusterView, Decision, Known, OnWrite, Question, Reason, RouteConfig, SessionView, Target,
+    Catalog, ClusterView, Decision, OnWrite, Question, Reason, RouteConfig, SessionView, Target, Volatility,
+    Write,
 };
-use crate::sql::{Kind, Name, Statement};
+use crate::sql::{Facts, Kind, Name, ParseOutcome, Statement};
 
 /// Functions that are not volatile and yet fail on a standby. Short on purpose: the volatile ones need no list.
 const PRIMARY_FUNCTIONS: [&str; 4] =
@@ -20,21 +24,28 @@ pub(super) struct Scene<'a> {
     pub(super) catalog: &'a dyn Catalog,
 }
 
-/// Whether the functions of a statement write.
-enum Functions {
-    Harmless,
-    Writing(Reason),
-    Ask(Vec<Question>),
+/// What forbids a read to be balanced, as far as the catalog has told.
+#[derive(Default)]
+struct Found {
+    /// The first relation that only the primary has or knows.
+    relation: Option<Reason>,
+    /// The first function that writes.
+    function: Option<(Reason, Write)>,
+    relations_to_ask: Vec<Question>,
+    functions_to_ask: Vec<Question>,
 }
+
+/// Most views that are looked into for one statement.
+const MAX_VIEWS: usize = 100;
 
 /// The empty query: any node can answer it.
 pub(super) fn empty(session: &SessionView<'_>, config: &RouteConfig) -> Decision {
     if !config.load_balance {
-        go(Target::Primary, Reason::LoadBalanceOff, false)
+        go(Target::Primary, Reason::LoadBalanceOff, Write::No)
     } else if session.tx_primary_only {
-        go(Target::Primary, Reason::TransactionOnPrimary, false)
+        go(Target::Primary, Reason::TransactionOnPrimary, Write::No)
     } else {
-        go(Target::Balance, Reason::Empty, false)
+        go(Target::Balance, Reason::Empty, Write::No)
     }
 }
 
@@ -42,50 +53,63 @@ impl Scene<'_> {
     /// Where a SELECT, COPY TO STDOUT or SHOW goes.
     pub(super) fn decide(&self, statement: &Statement) -> Decision {
         if let Some(reason) = self.not_a_read(statement) {
-            return go(Target::Primary, reason, true);
+            return go(Target::Primary, reason, self.may_write(statement).max(Write::Known));
         }
         if !self.config.load_balance {
             // All goes to one node, so the catalog need not be asked and the memory is not used.
-            return go(Target::Primary, Reason::LoadBalanceOff, false);
+            return go(Target::Primary, Reason::LoadBalanceOff, Write::No);
         }
         if self.primary_is_alone() {
             return go(Target::Primary, Reason::OnlyNode, self.may_write(statement));
         }
         if let Some(reason) = self.session_forbids() {
             // The memory of writes is set already, or the transaction is lost.
-            let write = !self.remembers_all() && self.may_write(statement);
+            let write = if self.remembers_all() { Write::No } else { self.may_write(statement) };
             return go(Target::Primary, reason, write);
         }
-        let functions = self.functions(statement);
-        let mut questions = Vec::new();
-        let relation = self.relations(statement, &mut questions);
-        let reason = relation.or_else(|| self.pattern());
-        match (reason, functions) {
+        let mut found = self.look_into(statement);
+        let relation = found.relation.take().or_else(|| self.pattern());
+        match (relation, found.function) {
+            (Some(reason), Some((_, write))) => go(Target::Primary, reason, write),
             // Asked before anything else: whether a function writes decides over the reads that follow.
-            (Some(_), Functions::Ask(open)) if self.config.on_write != OnWrite::Off => Decision::Ask(open),
-            (Some(reason), functions) => {
-                go(Target::Primary, reason, !matches!(functions, Functions::Harmless))
+            (Some(_), None) if !found.functions_to_ask.is_empty() && self.config.on_write != OnWrite::Off => {
+                Decision::Ask(found.functions_to_ask)
             }
-            (None, Functions::Writing(reason)) => go(Target::Primary, reason, true),
-            (None, Functions::Ask(open)) => {
-                questions.extend(open);
-                Decision::Ask(questions)
+            (Some(reason), None) => {
+                let unknown = !found.functions_to_ask.is_empty();
+                go(Target::Primary, reason, if unknown { Write::Opaque } else { Write::No })
             }
-            (None, Functions::Harmless) if questions.is_empty() => go(Target::Balance, Reason::Read, false),
-            (None, Functions::Harmless) => Decision::Ask(questions),
+            (None, Some((reason, write))) => go(Target::Primary, reason, write),
+            (None, None) => {
+                let mut questions = found.relations_to_ask;
+                questions.append(&mut found.functions_to_ask);
+                if questions.is_empty() {
+                    go(Target::Balance, Reason::Read, Write::No)
+                } else {
+                    Decision::Ask(questions)
+                }
+            }
         }
     }
 
-    /// Whether the statement may write, as far as can be told without asking.
-    pub(super) fn may_write(&self, statement: &Statement) -> bool {
+    /// What the statement may write, as far as can be told without asking.
+    pub(super) fn may_write(&self, statement: &Statement) -> Write {
         match &statement.kind {
             Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => {
-                statement.row_locks
-                    || statement.modifies
-                    || !matches!(self.functions(statement), Functions::Harmless)
+                let found = self.look_into(statement);
+                let functions = match found.function {
+                    Some((_, write)) => write,
+                    None if found.functions_to_ask.is_empty() => Write::No,
+                    None => Write::Opaque,
+                };
+                if statement.row_locks || statement.modifies {
+                    functions.max(Write::Known)
+                } else {
+                    functions
+                }
             }
             Kind::Prepare { inner, .. } => self.may_write(inner),
-            kind => !never_writes(kind),
+            _ => write_of(statement),
         }
     }
 
@@ -149,11 +173,11 @@ impl Scene<'_> {
         }
         match self.config.on_write {
             OnWrite::Off => None,
-            OnWrite::TransTransaction if session.tx_wrote => Some(Reason::TransactionWrote),
+            OnWrite::TransTransaction if session.tx_wrote.is_any() => Some(Reason::TransactionWrote),
             OnWrite::TransTransaction => session.trans_wrote.then_some(Reason::EarlierTransactionWrote),
             // The two adaptive values will remember tables; until then they are as strict as this.
             OnWrite::Transaction | OnWrite::Always | OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal => {
-                session.tx_wrote.then_some(Reason::TransactionWrote)
+                session.tx_wrote.is_any().then_some(Reason::TransactionWrote)
             }
         }
     }
@@ -161,7 +185,9 @@ impl Scene<'_> {
     /// Another write would add nothing to the session's memory.
     fn remembers_all(&self) -> bool {
         let session = self.session;
-        session.ever_wrote && session.trans_wrote && (session.tx_wrote || !session.in_transaction)
+        session.ever_wrote
+            && session.trans_wrote
+            && (session.tx_wrote == Write::Opaque || !session.in_transaction)
     }
 
     fn pattern(&self) -> Option<Reason> {
@@ -173,65 +199,138 @@ impl Scene<'_> {
         matches.then_some(Reason::PrimaryPattern)
     }
 
-    /// The relation that forces the primary, if any; else what must be asked goes to `questions`.
-    fn relations(&self, statement: &Statement, questions: &mut Vec<Question>) -> Option<Reason> {
+    /// What the statement, and the views that it reads, name.
+    fn look_into(&self, statement: &Statement) -> Found {
+        let mut found = Found::default();
+        let mut views = Vec::new();
+        self.relations(statement, None, &mut found, &mut views);
+        self.functions(statement, None, &mut found);
+        // A view may read others; each is looked into once.
+        let mut at = 0;
+        while let Some((name, facts)) = views.get(at).cloned() {
+            at += 1;
+            if facts.parse != ParseOutcome::Ok || at > MAX_VIEWS {
+                found.forbid(Reason::View(name.clone(), Box::new(Reason::NotParsed)));
+                break;
+            }
+            for inner in &facts.statements {
+                if inner.row_locks {
+                    found.forbid(Reason::View(name.clone(), Box::new(Reason::RowLocks)));
+                }
+                self.relations(inner, Some(&name), &mut found, &mut views);
+                self.functions(inner, Some(&name), &mut found);
+            }
+        }
+        found
+    }
+
+    /// The relations of a statement, or of the view `within`. Views are added to `views`.
+    fn relations(
+        &self,
+        statement: &Statement,
+        within: Option<&Name>,
+        found: &mut Found,
+        views: &mut Vec<(Name, Rc<Facts>)>,
+    ) {
+        // What is certain without a question comes first, in pgpool-II's order.
         let relations = &statement.relations;
         if let Some(name) = relations.iter().find(|name| is_catalog(name)) {
-            return Some(Reason::SystemCatalog(name.clone()));
+            found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
         }
-        let temp =
-            |name: &&Name| name.in_temp_schema() || (self.config.check_temp && (self.session.has_temp)(name));
-        if let Some(name) = relations.iter().find(temp) {
-            return Some(Reason::TempTable(name.clone()));
+        if let Some(name) = relations.iter().find(|name| self.is_temp(name) == Some(true)) {
+            found.forbid(inside(within, Reason::TempTable(name.clone())));
         }
-        if !self.config.check_unlogged {
-            return None;
+        if relations.iter().any(|name| self.is_temp(name).is_none()) {
+            found.relations_to_ask.push(Question::Temporary);
         }
-        for name in relations.iter().filter(|name| name.schema.as_deref() != Some("information_schema")) {
-            match self.catalog.unlogged(name) {
-                Known::Yes => return Some(Reason::UnloggedTable(name.clone())),
-                Known::No => {}
-                Known::Ask => questions.push(Question::Relation(name.clone())),
+        for name in relations.iter().filter(|name| !is_catalog(name) && !name.in_temp_schema()) {
+            let Some(known) = self.catalog.relation(name) else {
+                found.relations_to_ask.push(Question::Relation(name.clone()));
+                continue;
+            };
+            if known.catalog {
+                found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
+            }
+            if known.unlogged && self.config.check_unlogged {
+                found.forbid(inside(within, Reason::UnloggedTable(name.clone())));
+            }
+            if known.sequence {
+                found.forbid(inside(within, Reason::Sequence(name.clone())));
+            }
+            if let Some(facts) = known.views
+                && !views.iter().any(|(view, _)| view == name)
+            {
+                views.push((name.clone(), facts));
             }
         }
-        None
     }
 
-    fn functions(&self, statement: &Statement) -> Functions {
+    fn is_temp(&self, name: &Name) -> Option<bool> {
+        if name.in_temp_schema() {
+            Some(true)
+        } else if self.config.check_temp == CheckTemp::None {
+            Some(false)
+        } else {
+            match (self.session.has_temp)(name) {
+                None if self.config.check_temp == CheckTemp::Trace => Some(false),
+                known => known,
+            }
+        }
+    }
+
+    /// The functions of a statement, or of the view `within`.
+    fn functions(&self, statement: &Statement, within: Option<&Name>, found: &mut Found) {
         let lists = &self.config.functions;
-        let mut open = Vec::new();
         for name in &statement.functions {
-            if fails_on_standby(name) {
-                return Functions::Writing(Reason::PrimaryFunction(name.clone()));
-            }
-            if !lists.read_only.is_empty() {
-                if !listed(&lists.read_only, name) {
-                    return Functions::Writing(Reason::NotReadOnlyFunction(name.clone()));
-                }
+            let writes = if fails_on_standby(name) {
+                Some((Reason::PrimaryFunction(name.clone()), Write::Known))
+            } else if !lists.read_only.is_empty() {
+                let reason = || (Reason::NotReadOnlyFunction(name.clone()), Write::Opaque);
+                (!listed(&lists.read_only, name)).then(reason)
             } else if !lists.write.is_empty() {
-                if listed(&lists.write, name) {
-                    return Functions::Writing(Reason::WriteFunction(name.clone()));
-                }
+                listed(&lists.write, name).then(|| (Reason::WriteFunction(name.clone()), Write::Opaque))
             } else {
-                match self.catalog.volatility(name) {
-                    Known::Yes => return Functions::Writing(Reason::VolatileFunction(name.clone())),
-                    Known::No => {}
-                    Known::Ask => open.push(Question::Function(name.clone())),
+                match self.catalog.function(name) {
+                    Some(Volatility::Harmless) => None,
+                    Some(Volatility::Builtin) => Some((Reason::VolatileFunction(name.clone()), Write::Known)),
+                    Some(Volatility::Volatile) => {
+                        Some((Reason::VolatileFunction(name.clone()), Write::Opaque))
+                    }
+                    None => {
+                        found.functions_to_ask.push(Question::Function(name.clone()));
+                        None
+                    }
                 }
+            };
+            if let Some((reason, write)) = writes {
+                let known = found.function.take();
+                let write = known.as_ref().map_or(write, |(_, before)| write.max(*before));
+                found.function =
+                    Some((known.map_or_else(|| inside(within, reason), |(before, _)| before), write));
             }
         }
-        if open.is_empty() { Functions::Harmless } else { Functions::Ask(open) }
     }
 }
 
-/// All relations of `pg_catalog` begin with pg_, so an unqualified name that does is taken for one of them.
+impl Found {
+    /// The first reason counts.
+    fn forbid(&mut self, reason: Reason) {
+        self.relation.get_or_insert(reason);
+    }
+}
+
+/// The reason, said of the view that it was found in.
+fn inside(view: Option<&Name>, reason: Reason) -> Reason {
+    match view {
+        Some(view) => Reason::View(view.clone(), Box::new(reason)),
+        None => reason,
+    }
+}
+
+/// What needs no question: the schemas of PostgreSQL itself. Whether another name is found in one, the catalog says.
 fn is_catalog(name: &Name) -> bool {
-    match name.schema.as_deref() {
-        Some(schema) => schema == "pg_catalog",
-        None => name.name.starts_with("pg_"),
-    }
+    matches!(name.schema.as_deref(), Some("pg_catalog" | "information_schema"))
 }
-
 fn fails_on_standby(name: &Name) -> bool {
     name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog")
         && PRIMARY_FUNCTIONS.contains(&&*name.name)

@@ -69,6 +69,10 @@ pub enum Reason {
     TempTable(Name),
     /// Reads an unlogged table.
     UnloggedTable(Name),
+    /// Reads a sequence as if it were a table.
+    Sequence(Name),
+    /// Reads a view, of which this is true.
+    View(Name, Box<Reason>),
     /// Matches `primary_routing_query_pattern_list`.
     PrimaryPattern,
     /// Calls a function that `read_only_function_list` leaves out.
@@ -98,6 +102,8 @@ impl fmt::Display for Reason {
             Reason::SystemCatalog(name) => write!(f, "reads system catalog {name}"),
             Reason::TempTable(name) => write!(f, "reads temporary table {name}"),
             Reason::UnloggedTable(name) => write!(f, "reads unlogged table {name}"),
+            Reason::Sequence(name) => write!(f, "reads sequence {name}"),
+            Reason::View(name, reason) => write!(f, "view {name}: {reason}"),
             Reason::NotReadOnlyFunction(name) => {
                 write!(f, "function {name} is not in read_only_function_list")
             }

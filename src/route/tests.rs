@@ -1,33 +1,53 @@
 //! The rule table as a test: text × session × configuration → target and reason.
 //!
 //! A row reads `target | reason`; the target is `P` primary, `B` balance node, `E` everywhere, `X` where it was
-//! prepared, with `w` after it when the statement counts as a write for the memory of the session.
+//! prepared, with `w` after it when the statement counts as a write for the memory of the session, `W` when it may have
+//! written anything.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
+use super::config::CheckTemp;
 use super::*;
 use crate::sql::facts;
 
-/// A catalog in which functions beginning with `vol` are volatile and relations beginning with `unl` unlogged;
-/// what begins with `ask` is not known yet.
+/// A catalog that goes by how a name begins; what begins with `ask` is not known yet.
 struct TestCatalog;
 
 impl Catalog for TestCatalog {
-    fn volatility(&self, function: &Name) -> Known {
-        known(&function.name, &["vol", "nextval", "setval", "random"])
+    fn function(&self, function: &Name) -> Option<Volatility> {
+        let begins = |words: &[&str]| words.iter().any(|begin| function.name.starts_with(begin));
+        if begins(&["ask"]) {
+            None
+        } else if begins(&["vol"]) {
+            Some(Volatility::Volatile)
+        } else if begins(&["nextval", "setval", "random"]) {
+            Some(Volatility::Builtin)
+        } else {
+            Some(Volatility::Harmless)
+        }
     }
 
-    fn unlogged(&self, relation: &Name) -> Known {
-        known(&relation.name, &["unl"])
-    }
-}
-
-fn known(name: &str, yes: &[&str]) -> Known {
-    if name.starts_with("ask") {
-        Known::Ask
-    } else if yes.iter().any(|begin| name.starts_with(begin)) {
-        Known::Yes
-    } else {
-        Known::No
+    fn relation(&self, relation: &Name) -> Option<Relation> {
+        let name = &*relation.name;
+        let view = match name {
+            "view_plain" => "SELECT f(x) FROM t;",
+            "view_vol" => "SELECT vol() FROM t;",
+            "view_random" => "SELECT random();",
+            "view_unl" => "SELECT * FROM t, s.unlogged;",
+            "view_catalog" => "SELECT * FROM pg_class;",
+            "view_temp" => "SELECT * FROM temp;",
+            "view_lock" => "SELECT * FROM t FOR SHARE;",
+            "view_view" => "SELECT * FROM view_plain, view_unl;",
+            "view_self" => "SELECT * FROM view_self;",
+            "view_ask" => "SELECT ask() FROM ask_t;",
+            "view_broken" => "SELECT FROM FROM;",
+            _ => "",
+        };
+        let views = (!view.is_empty()).then(|| Rc::new(facts(view)));
+        let is = |begin| name.starts_with(begin);
+        let catalog = is("pg_") && relation.schema.is_none();
+        (!is("ask")).then(|| Relation { unlogged: is("unl"), catalog, sequence: is("seq"), views })
     }
 }
 
@@ -45,11 +65,11 @@ fn idle<'a>() -> SessionView<'a> {
         in_transaction: false,
         tx_failed: false,
         tx_primary_only: false,
-        tx_wrote: false,
+        tx_wrote: Write::No,
         trans_wrote: false,
         ever_wrote: false,
         serializable: false,
-        has_temp: &|name| *name.name == *"temp",
+        has_temp: &|name| Some(*name.name == *"temp"),
     }
 }
 
@@ -58,7 +78,7 @@ fn in_tx<'a>() -> SessionView<'a> {
 }
 
 fn wrote<'a>() -> SessionView<'a> {
-    SessionView { tx_wrote: true, trans_wrote: true, ever_wrote: true, ..in_tx() }
+    SessionView { tx_wrote: Write::Known, trans_wrote: true, ever_wrote: true, ..in_tx() }
 }
 
 fn show(decision: Decision) -> String {
@@ -68,6 +88,7 @@ fn show(decision: Decision) -> String {
             let ask = |question: &Question| match question {
                 Question::Function(name) => format!("function {name}"),
                 Question::Relation(name) => format!("relation {name}"),
+                Question::Temporary => "temporary".to_owned(),
             };
             return format!("ask {}", questions.iter().map(ask).collect::<Vec<_>>().join(", "));
         }
@@ -80,7 +101,12 @@ fn show(decision: Decision) -> String {
     };
     let reason = route.reason.to_string();
     assert!(!reason.is_empty(), "{:?} has no text", route.reason);
-    format!("{target}{} | {reason}", if route.write { " w" } else { "" })
+    let write = match route.write {
+        Write::No => "",
+        Write::Known => " w",
+        Write::Opaque => " W",
+    };
+    format!("{target}{write} | {reason}")
 }
 
 fn route_in(text: &str, session: &SessionView<'_>, cluster: &ClusterView, config: &RouteConfig) -> String {
@@ -116,6 +142,7 @@ const CONTROL: &str = "E | transaction control";
 const STATE: &str = "E w | changes the state of the session";
 const REFUSED: &str = "P w | a standby refuses this setting";
 const DDL: &str = "P w | DDL runs on the primary";
+const DDL_OF_ANY: &str = "P W | DDL runs on the primary";
 const SEVERAL: &str = "P | several statements in one query";
 const SEVERAL_W: &str = "P w | several statements in one query";
 
@@ -192,7 +219,7 @@ fn relations_that_only_the_primary_has_or_knows() {
             ("SELECT * FROM s.pg_class", READ),
             ("SELECT * FROM pgbench_accounts", READ),
             ("WITH pg_class AS (SELECT 1) SELECT * FROM pg_class", READ),
-            ("SELECT * FROM information_schema.tables", READ),
+            ("SELECT * FROM information_schema.tables", "P | reads system catalog information_schema.tables"),
             ("SELECT pg_relation_size('t')", READ),
             ("SELECT * FROM temp", "P | reads temporary table temp"),
             ("SELECT * FROM t WHERE x IN (TABLE temp)", "P | reads temporary table temp"),
@@ -201,22 +228,79 @@ fn relations_that_only_the_primary_has_or_knows() {
             ("SELECT * FROM pg_temp_3.other", "P | reads temporary table pg_temp_3.other"),
             ("WITH temp AS (SELECT 1) SELECT * FROM temp", READ),
             ("SELECT * FROM unlogged", "P | reads unlogged table unlogged"),
+            // A standby knows a value that may be 32 ahead.
+            ("SELECT last_value FROM seq", "P | reads sequence seq"),
             ("SELECT * FROM t, s.unlogged", "P | reads unlogged table s.unlogged"),
             ("COPY unlogged TO STDOUT", "P | reads unlogged table unlogged"),
-            ("SELECT * FROM pg_class, temp, unlogged", "P | reads system catalog pg_class"),
+            ("SELECT * FROM pg_class, temp, unlogged", "P | reads temporary table temp"),
             ("SELECT * FROM unlogged, temp", "P | reads temporary table temp"),
         ],
     );
     check(
         &idle(),
-        &with(|c| (c.check_temp, c.check_unlogged) = (false, false)),
+        &with(|c| (c.check_temp, c.check_unlogged) = (CheckTemp::None, false)),
         &[
             ("SELECT * FROM temp", READ),
             ("SELECT * FROM unlogged", READ),
-            ("SELECT * FROM ask", READ),
+            // It may be a view.
+            ("SELECT * FROM ask", "ask relation ask"),
             ("SELECT * FROM pg_temp.x", "P | reads temporary table pg_temp.x"),
         ],
     );
+}
+
+#[test]
+fn views_are_seen_through() {
+    let row = |view: &str, expected: &str| (format!("SELECT * FROM {view}"), expected.to_owned());
+    let rows = [
+        row("view_plain", READ),
+        row("view_self", READ),
+        row("view_vol", "P W | view view_vol: function vol is volatile"),
+        row("view_random", "P w | view view_random: function random is volatile"),
+        row("view_unl", "P | view view_unl: reads unlogged table s.unlogged"),
+        row("view_catalog", "P | view view_catalog: reads system catalog pg_class"),
+        row("view_temp", "P | view view_temp: reads temporary table temp"),
+        row("view_lock", "P | view view_lock: locks rows"),
+        row("view_view", "P | view view_unl: reads unlogged table s.unlogged"),
+        row("view_broken", "P | view view_broken: not understood, so treated as a write"),
+        row("view_ask", "ask relation ask_t, function ask"),
+        row("view_vol, view_unl", "P W | view view_unl: reads unlogged table s.unlogged"),
+        (
+            "COPY view_unl TO STDOUT".to_owned(),
+            "P | view view_unl: reads unlogged table s.unlogged".to_owned(),
+        ),
+        (
+            "COPY (TABLE view_vol) TO STDOUT".to_owned(),
+            "P W | view view_vol: function vol is volatile".to_owned(),
+        ),
+    ];
+    let rows: Vec<(&str, &str)> =
+        rows.iter().map(|(text, expected)| (text.as_str(), expected.as_str())).collect();
+    check(&idle(), &RouteConfig::default(), &rows);
+    check(
+        &idle(),
+        &with(|c| c.check_unlogged = false),
+        &[("TABLE view_unl", READ), ("TABLE unlogged", READ), ("TABLE view_vol", rows[2].1)],
+    );
+}
+
+#[test]
+fn temporary_tables_that_nobody_has_seen_created() {
+    let unsure = || SessionView { has_temp: &|name| (*name.name == *"temp").then_some(true), ..idle() };
+    check(
+        &unsure(),
+        &RouteConfig::default(),
+        &[
+            ("TABLE temp", "P | reads temporary table temp"),
+            ("TABLE t", "ask temporary"),
+            ("SELECT ask() FROM ask_t", "ask temporary, relation ask_t, function ask"),
+            ("SELECT 1", READ),
+            ("TABLE pg_class", "P | reads system catalog pg_class"),
+            ("TABLE pg_temp.x", "P | reads temporary table pg_temp.x"),
+        ],
+    );
+    check(&unsure(), &with(|c| c.check_temp = CheckTemp::Trace), &[("TABLE t", READ)]);
+    check(&unsure(), &with(|c| c.check_temp = CheckTemp::None), &[("TABLE t", READ), ("TABLE temp", READ)]);
 }
 
 #[test]
@@ -228,16 +312,16 @@ fn functions_by_volatility() {
             ("SELECT nextval('s')", "P w | function nextval is volatile"),
             ("SELECT NEXTVAL('s')", "P w | function nextval is volatile"),
             ("SELECT pg_catalog.nextval('s')", "P w | function pg_catalog.nextval is volatile"),
-            ("SELECT s.vol(1)", "P w | function s.vol is volatile"),
-            ("SELECT * FROM vol(1)", "P w | function vol is volatile"),
-            ("SELECT * FROM t WHERE x = (SELECT vol())", "P w | function vol is volatile"),
-            ("SELECT f(g(vol()))", "P w | function vol is volatile"),
+            ("SELECT s.vol(1)", "P W | function s.vol is volatile"),
+            ("SELECT * FROM vol(1)", "P W | function vol is volatile"),
+            ("SELECT * FROM t WHERE x = (SELECT vol())", "P W | function vol is volatile"),
+            ("SELECT f(g(vol()))", "P W | function vol is volatile"),
             ("SELECT 1 FROM t ORDER BY random()", "P w | function random is volatile"),
-            ("SELECT 1 LIMIT vol()", "P w | function vol is volatile"),
-            ("WITH c AS (SELECT vol()) SELECT * FROM c", "P w | function vol is volatile"),
-            ("PREPARE p AS SELECT vol()", "P w | function vol is volatile"),
+            ("SELECT 1 LIMIT vol()", "P W | function vol is volatile"),
+            ("WITH c AS (SELECT vol()) SELECT * FROM c", "P W | function vol is volatile"),
+            ("PREPARE p AS SELECT vol()", "P W | function vol is volatile"),
             // pgpool-II does not look at functions here.
-            ("COPY (SELECT vol()) TO STDOUT", "P w | function vol is volatile"),
+            ("COPY (SELECT vol()) TO STDOUT", "P W | function vol is volatile"),
             // Not volatile, and still refused by a standby (pgpool-II balances them).
             ("SELECT txid_current()", "P w | function txid_current fails on a standby"),
             ("SELECT pg_current_xact_id()", "P w | function pg_current_xact_id fails on a standby"),
@@ -246,8 +330,8 @@ fn functions_by_volatility() {
             ("SELECT my.txid_current()", READ),
             ("SELECT txid_current_if_assigned()", READ),
             ("SELECT lower('A'), now(), current_timestamp", READ),
-            ("SELECT * FROM temp WHERE vol()", "P w | reads temporary table temp"),
-            ("SELECT vol() FROM pg_class", "P w | reads system catalog pg_class"),
+            ("SELECT * FROM temp WHERE vol()", "P W | reads temporary table temp"),
+            ("SELECT vol() FROM pg_class", "P W | reads system catalog pg_class"),
         ],
     );
 }
@@ -258,11 +342,11 @@ fn functions_by_list() {
         &idle(),
         &with(|c| c.functions.write = patterns(&["nextval", "put_.*", "s\\.only"])),
         &[
-            ("SELECT nextval('s')", "P w | function nextval is in write_function_list"),
-            ("SELECT pg_catalog.nextval('s')", "P w | function pg_catalog.nextval is in write_function_list"),
-            ("SELECT \"PUT_IT\"()", "P w | function PUT_IT is in write_function_list"),
+            ("SELECT nextval('s')", "P W | function nextval is in write_function_list"),
+            ("SELECT pg_catalog.nextval('s')", "P W | function pg_catalog.nextval is in write_function_list"),
+            ("SELECT \"PUT_IT\"()", "P W | function PUT_IT is in write_function_list"),
             ("SELECT input_it()", READ),
-            ("SELECT s.only()", "P w | function s.only is in write_function_list"),
+            ("SELECT s.only()", "P W | function s.only is in write_function_list"),
             ("SELECT only_()", READ),
             ("SELECT r.only()", READ),
             ("SELECT vol()", READ),
@@ -281,8 +365,8 @@ fn functions_by_list() {
             ("SELECT count(*) FROM t", READ),
             ("SELECT vol()", READ),
             ("SELECT get_and_set()", READ),
-            ("SELECT now()", "P w | function now is not in read_only_function_list"),
-            ("SELECT get_it(), ask()", "P w | function ask is not in read_only_function_list"),
+            ("SELECT now()", "P W | function now is not in read_only_function_list"),
+            ("SELECT get_it(), ask()", "P W | function ask is not in read_only_function_list"),
             ("SELECT 1", READ),
         ],
     );
@@ -298,14 +382,14 @@ fn what_only_the_catalog_knows_is_asked_all_at_once() {
         ("COPY (SELECT ask()) TO STDOUT", "ask function ask"),
         ("COPY ask_t TO STDOUT", "ask relation ask_t"),
         ("PREPARE p AS SELECT ask()", "ask function ask"),
-        ("SELECT * FROM information_schema.ask", READ),
+        ("SELECT * FROM information_schema.ask", "P | reads system catalog information_schema.ask"),
         // What is decided already needs no answer.
         ("SELECT * FROM ask_t, temp", "P | reads temporary table temp"),
         ("SELECT * FROM ask_t, unlogged", "P | reads unlogged table unlogged"),
-        ("SELECT ask(), vol()", "P w | function vol is volatile"),
-        ("SELECT vol() FROM ask_t", "P w | function vol is volatile"),
-        ("SELECT ask() FOR UPDATE", LOCKS),
-        ("/*x*/ SELECT ask()", LETTER),
+        ("SELECT ask(), vol()", "P W | function vol is volatile"),
+        ("SELECT vol() FROM ask_t", "P W | function vol is volatile"),
+        ("SELECT ask() FOR UPDATE", "P W | locks rows"),
+        ("/*x*/ SELECT ask()", "P W | does not begin like a read (allow_sql_comments is off)"),
         ("INSERT INTO ask_t VALUES (ask())", "P w | INSERT runs on the primary"),
         // The target is clear, but not whether the reads that follow see a write.
         ("SELECT ask() FROM temp", "ask function ask"),
@@ -315,12 +399,12 @@ fn what_only_the_catalog_knows_is_asked_all_at_once() {
     check(
         &idle(),
         &with(|c| c.on_write = OnWrite::Off),
-        &[("SELECT ask() FROM temp", "P w | reads temporary table temp")],
+        &[("SELECT ask() FROM temp", "P W | reads temporary table temp")],
     );
     check(
         &wrote(),
         &RouteConfig::default(),
-        &[("SELECT ask() FROM ask_t", "P | the transaction has written")],
+        &[("SELECT ask() FROM ask_t", "P W | the transaction has written")],
     );
     check(
         &idle(),
@@ -359,19 +443,19 @@ fn what_the_primary_alone_can_do() {
         ("LOCK t", "P w | LOCK runs on the primary"),
         ("LOCK t IN ROW EXCLUSIVE MODE", "P w | LOCK runs on the primary"),
         ("LOCK t IN SHARE MODE", "P w | LOCK runs on the primary"),
-        ("CALL p()", "P w | CALL runs on the primary"),
-        ("DO 'x'", "P w | DO runs on the primary"),
+        ("CALL p()", "P W | CALL runs on the primary"),
+        ("DO 'x'", "P W | DO runs on the primary"),
         ("VACUUM", "P w | VACUUM runs on the primary"),
         ("ANALYZE t", "P w | VACUUM runs on the primary"),
         ("CHECKPOINT", "P w | CHECKPOINT runs on the primary"),
-        ("LOAD 'x'", "P w | this command runs on the primary"),
+        ("LOAD 'x'", "P W | this command runs on the primary"),
         ("CREATE TABLE t (x int)", DDL),
         ("CREATE TABLE t AS SELECT 1", DDL),
         ("CREATE TEMP TABLE t (x int)", DDL),
         ("DROP TABLE t", DDL),
         ("CREATE VIEW v AS SELECT 1", DDL),
-        ("GRANT SELECT ON t TO u", DDL),
-        ("CREATE DATABASE d", DDL),
+        ("GRANT SELECT ON t TO u", DDL_OF_ANY),
+        ("CREATE DATABASE d", DDL_OF_ANY),
     ];
     check(&idle(), &RouteConfig::default(), &rows);
     check(&in_tx(), &RouteConfig::default(), &rows);
@@ -451,14 +535,14 @@ fn several_statements_and_what_is_not_understood() {
             ("BEGIN; SELECT 1", SEVERAL),
             ("BEGIN; COMMIT", SEVERAL),
             ("BEGIN; INSERT INTO t VALUES (1)", SEVERAL_W),
-            ("SELECT 1; SELECT vol()", SEVERAL_W),
-            ("SELECT 1; SELECT ask()", SEVERAL_W),
+            ("SELECT 1; SELECT vol()", "P W | several statements in one query"),
+            ("SELECT 1; SELECT ask()", "P W | several statements in one query"),
             ("SELECT 1; SELECT 1 FOR UPDATE", SEVERAL_W),
             ("SELECT 1; PREPARE p AS DELETE FROM t", SEVERAL_W),
             ("SET x.y = 1; SELECT 1", SEVERAL_W),
-            ("SELEC 1", "P w | not understood, so treated as a write"),
-            ("SELECT 1 FROM", "P w | not understood, so treated as a write"),
-            ("PGPOOL SHOW x", "P w | not understood, so treated as a write"),
+            ("SELEC 1", "P W | not understood, so treated as a write"),
+            ("SELECT 1 FROM", "P W | not understood, so treated as a write"),
+            ("PGPOOL SHOW x", "P W | not understood, so treated as a write"),
         ],
     );
     let deep = format!("SELECT {}", vec!["1"; 50_000].join("+"));
@@ -467,14 +551,14 @@ fn several_statements_and_what_is_not_understood() {
         &idle(),
         &RouteConfig::default(),
         &[
-            (&deep, "P w | nested too deep, so treated as a write"),
-            (&long, "P w | too long to parse, so treated as a write"),
+            (&deep, "P W | nested too deep, so treated as a write"),
+            (&long, "P W | too long to parse, so treated as a write"),
         ],
     );
     let text = b"SELECT '\xe9'";
     let facts = crate::sql::Cache::new(1).get(text);
     let decision = decide(&facts, text, &idle(), &cluster(), &RouteConfig::default(), &TestCatalog);
-    assert_eq!(show(decision), "P w | not UTF-8, so treated as a write");
+    assert_eq!(show(decision), "P W | not UTF-8, so treated as a write");
 }
 
 #[test]
@@ -487,7 +571,7 @@ fn reads_inside_a_transaction() {
         &in_tx(),
         &config,
         &[
-            ("SELECT vol()", "P w | function vol is volatile"),
+            ("SELECT vol()", "P W | function vol is volatile"),
             ("TABLE temp", "P | reads temporary table temp"),
         ],
     );
@@ -496,7 +580,7 @@ fn reads_inside_a_transaction() {
         ("SHOW work_mem", "P | the transaction has written"),
         ("COPY t TO STDOUT", "P | the transaction has written"),
         ("PREPARE p AS SELECT 1", "P | the transaction has written"),
-        ("SELECT vol()", "P | the transaction has written"),
+        ("SELECT vol()", "P W | the transaction has written"),
         ("SELECT * FROM pg_class", "P | the transaction has written"),
         ("SELECT 1 FOR UPDATE", LOCKS),
         ("", "B | empty query"),
@@ -507,7 +591,7 @@ fn reads_inside_a_transaction() {
         &config,
         &[
             ("SELECT 1", "P | the transaction is serializable"),
-            ("SELECT vol()", "P w | the transaction is serializable"),
+            ("SELECT vol()", "P W | the transaction is serializable"),
             ("COMMIT", CONTROL),
         ],
     );
@@ -524,7 +608,7 @@ fn reads_inside_a_transaction() {
         &config,
         &[
             ("SELECT 1", "P | the transaction is open on the primary only"),
-            ("SELECT vol()", "P w | the transaction is open on the primary only"),
+            ("SELECT vol()", "P W | the transaction is open on the primary only"),
             ("", "P | the transaction is open on the primary only"),
             ("COMMIT", "P | the transaction is open on the primary only"),
             ("ROLLBACK", "P | the transaction is open on the primary only"),
@@ -571,7 +655,7 @@ fn parameters_about_the_text() {
             ("/*NO LOAD BALANCE*/ SELECT 1", READ),
             ("-- x\nSELECT 1", READ),
             ("VALUES (1)", READ),
-            ("/* x */ SELECT vol()", "P w | function vol is volatile"),
+            ("/* x */ SELECT vol()", "P W | function vol is volatile"),
             ("/* x */ INSERT INTO t VALUES (1)", "P w | INSERT runs on the primary"),
         ],
     );
@@ -590,7 +674,7 @@ fn parameters_about_the_text() {
             ("select 1", matched),
             ("SELECT 10", READ),
             ("COPY orders TO STDOUT", matched),
-            ("SELECT vol() FROM orders", "P w | matches primary_routing_query_pattern_list"),
+            ("SELECT vol() FROM orders", "P W | matches primary_routing_query_pattern_list"),
             ("SELECT * FROM temp, orders", "P | reads temporary table temp"),
             ("BEGIN /* orders */", CONTROL),
         ],
@@ -619,9 +703,9 @@ fn modes_that_do_not_balance() {
         ],
     );
     for (mode, reason) in [
-        (Mode::Raw, "P w | raw mode uses the main node only"),
-        (Mode::NativeReplication, "P w | replication modes use the main node only"),
-        (Mode::SnapshotIsolation, "P w | replication modes use the main node only"),
+        (Mode::Raw, "P W | raw mode uses the main node only"),
+        (Mode::NativeReplication, "P W | replication modes use the main node only"),
+        (Mode::SnapshotIsolation, "P W | replication modes use the main node only"),
     ] {
         check(
             &idle(),
@@ -639,7 +723,7 @@ fn modes_that_do_not_balance() {
         check(
             &idle(),
             &with(|c| c.mode = mode),
-            &[("SELECT 1", READ), ("BEGIN", CONTROL), ("SELECT vol()", "P w | function vol is volatile")],
+            &[("SELECT 1", READ), ("BEGIN", CONTROL), ("SELECT vol()", "P W | function vol is volatile")],
         );
     }
 }
@@ -652,7 +736,7 @@ fn a_primary_that_is_alone_serves_without_questions() {
     let config = RouteConfig::default();
     let route = |text: &str, cluster: &ClusterView| route_in(text, &idle(), cluster, &config);
     assert_eq!(route("SELECT 1", &alone), "P | no other node is usable");
-    assert_eq!(route("SELECT ask() FROM ask_t", &alone), "P w | no other node is usable");
+    assert_eq!(route("SELECT ask() FROM ask_t", &alone), "P W | no other node is usable");
     alone.nodes[0].usable = false;
     alone.nodes[1].usable = true;
     assert_eq!(route("SELECT 1", &alone), READ, "the primary is away, a standby still reads");

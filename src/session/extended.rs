@@ -11,6 +11,7 @@ use super::client::{MAX_SHORT, MAX_TEXT, TOO_LONG};
 use super::{Ctx, JustParsed, Portal, Prepared, Session, Source, Step};
 use crate::error::NodeId;
 use crate::pool::Expect;
+use crate::route::Write;
 use crate::sql::{Facts, ParseOutcome};
 use crate::wire::frame::Header;
 use crate::wire::frontend::{self, Target};
@@ -188,7 +189,7 @@ impl Session {
         }
         let found = if target.kind == b'S' {
             let node = self.batch.or_else(|| self.failed_on()).or_else(|| self.holder(ctx, target.name));
-            self.enter(ctx, node).map(|node| (node, false))
+            self.enter(ctx, node).map(|node| (node, Write::No))
         } else {
             self.node_of_portal(ctx, target.name)
         };
@@ -254,10 +255,10 @@ impl Session {
         &mut self,
         ctx: &mut Ctx<'_>,
         prepared: Option<&Prepared>,
-    ) -> Result<(NodeId, bool), Option<Step>> {
+    ) -> Result<(NodeId, Write), Option<Step>> {
         match prepared {
             Some(Prepared { source: Source::Only(node), .. }) => {
-                self.enter(ctx, Some(*node)).map(|node| (node, true))
+                self.enter(ctx, Some(*node)).map(|node| (node, Write::Opaque))
             }
             Some(prepared) => match (self.just_parsed, self.batch) {
                 (Some((just, write)), Some(node)) if just == self.parsed_now(prepared.id, node) => {
@@ -267,16 +268,16 @@ impl Session {
             },
             None => {
                 let node = self.batch;
-                self.enter(ctx, node).map(|node| (node, false))
+                self.enter(ctx, node).map(|node| (node, Write::No))
             }
         }
     }
 
-    fn node_of_portal(&mut self, ctx: &mut Ctx<'_>, portal: &[u8]) -> Result<(NodeId, bool), Option<Step>> {
+    fn node_of_portal(&mut self, ctx: &mut Ctx<'_>, portal: &[u8]) -> Result<(NodeId, Write), Option<Step>> {
         let bound = self.portals.get(portal).map(|portal| portal.node);
         let here = bound.filter(|_| bound == self.batch);
         let node = here.or_else(|| self.failed_on()).or(bound).or(self.batch);
-        self.enter(ctx, node).map(|node| (node, false))
+        self.enter(ctx, node).map(|node| (node, Write::No))
     }
 
     fn find_for_batch(
@@ -284,7 +285,7 @@ impl Session {
         ctx: &mut Ctx<'_>,
         facts: &Facts,
         text: &[u8],
-    ) -> Result<(NodeId, bool), Option<Step>> {
+    ) -> Result<(NodeId, Write), Option<Step>> {
         if self.must_settle() {
             return Err(Some(Step::Stall));
         }

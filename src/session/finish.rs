@@ -182,7 +182,7 @@ impl Session {
         }
         let tx_is_there =
             self.transaction.as_ref().is_some_and(|tx| tx.lead == node || tx.failed_on == Some(node));
-        let had = !self.temporary.is_empty() && ctx.shared.view.primary.is_none_or(|primary| primary == node);
+        let had = self.temporary.is_any() && ctx.shared.view.primary.is_none_or(|primary| primary == node);
         if !matches!(self.stage, Stage::Active) || tx_is_there || had || self.copy_in == Some(node) {
             self.fatal(ctx, if had { "57P01" } else { "08006" }, &message);
             return false;

@@ -4,6 +4,8 @@
 use super::reach::Reach;
 use super::{Ctx, Session, Step};
 use crate::cluster::relcache;
+use crate::config::RelcacheQueryTarget;
+use crate::error::NodeId;
 use crate::log;
 use crate::pool::Purpose;
 use crate::route::Question;
@@ -14,8 +16,7 @@ impl Session {
         if self.asking.is_some() || self.in_flight > 0 {
             return Some(Step::Stall);
         }
-        let lead = self.transaction.as_ref().map(|tx| tx.lead);
-        let node = lead.or(ctx.shared.view.writer())?;
+        let node = self.node_to_ask(ctx, &question)?;
         if let Some(batch) = self.batch {
             // A query cannot stand among the messages of a batch.
             self.end_batch(ctx, batch);
@@ -28,25 +29,43 @@ impl Session {
         };
         let backend = ctx.pool.get(slot)?;
         let sql = relcache::question_sql(&question);
+        let epoch = ctx.shared.relations.epoch(&self.key.database);
         super::report::log_internal(&ctx.shared.config, node, backend.pid, &sql);
         let mut out = Vec::new();
         backend.put_query(&mut out, sql.as_bytes(), Purpose::LookUp);
         let conn = backend.conn;
         ctx.wire.send(conn, &out);
-        self.asking = Some(question);
+        self.asking = Some((question, epoch));
         Some(Step::Stall)
+    }
+
+    /// The node that has the catalog to ask. What the session has created itself stands on the lead alone.
+    fn node_to_ask(&self, ctx: &Ctx<'_>, question: &Question) -> Option<NodeId> {
+        let view = &ctx.shared.view;
+        let away = self
+            .balance
+            .filter(|_| ctx.shared.config.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode)
+            .filter(|_| *question != Question::Temporary && self.own_relations.is_none())
+            .filter(|node| view.node(*node).is_some_and(|node| node.usable) && !self.avoid.contains(node));
+        away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(view.writer())
     }
 
     /// The answer has come. Where the catalog cannot be read, the cautious answer is kept.
     pub(super) fn on_answer(&mut self, ctx: &mut Ctx<'_>, answer: Option<Vec<u8>>, error: Option<String>) {
-        let Some(question) = self.asking.take() else { return };
+        let Some((question, epoch)) = self.asking.take() else { return };
         if let Some(error) = error {
             let text = format!("the catalog did not answer, the statement goes to the primary: {error}");
             let during = "while searching system catalog, When relcache is missed";
             log::Line::new(log::Level::Log, text).context(during).emit();
         }
         let shared = &mut *ctx.shared;
-        let known = relcache::answer(&question, answer.as_deref().unwrap_or(b"1"));
-        shared.relations.put(&self.key.database, question, known, shared.now);
+        let value = answer.as_deref().unwrap_or_default();
+        if question == Question::Temporary {
+            // In doubt for ever it would be asked for ever.
+            self.temporary.set(relcache::temporary(value).unwrap_or_default());
+            return;
+        }
+        let relations = self.own_relations.as_deref_mut().unwrap_or(&mut shared.relations);
+        relations.put(&self.key.database, &question, value, epoch, shared.now);
     }
 }

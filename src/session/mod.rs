@@ -24,6 +24,7 @@ mod report;
 mod settings;
 mod simple;
 mod startup;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -36,13 +37,16 @@ use std::time::Instant;
 pub use ctx::{CancelTarget, Ctx, Errand, Random, Shared};
 pub use finish::Lost;
 
+use crate::cluster::relcache::RelCache;
 use crate::error::NodeId;
 use crate::log;
 use crate::net::{ConnId, Peer};
 use crate::pool::{Key, Names};
-use crate::sql::{Facts, Name};
+use crate::route::{Question, Write};
+use crate::sql::Facts;
 use crate::wire::startup::Startup;
 use settings::Settings;
+use temporary::Temporary;
 use transaction::Transaction;
 
 /// How far a client is.
@@ -110,7 +114,7 @@ struct JustParsed {
 struct Portal {
     node: NodeId,
     prepared: Option<Rc<Prepared>>,
-    write: bool,
+    write: Write,
 }
 
 /// Rest of a client's frame that is passed on as it comes.
@@ -174,12 +178,14 @@ pub struct Session {
     ever_wrote: bool,
     settings: Settings,
     own: Option<Box<own::OwnConfig>>,
-    temporary: Vec<Name>,
+    temporary: Temporary,
+    /// What the catalog says since the transaction has changed it: not yet true for others.
+    own_relations: Option<Box<RelCache>>,
     statements: Names<Rc<Prepared>>,
     portals: Names<Portal>,
     next_statement: u64,
     /// And whether it writes.
-    just_parsed: Option<(JustParsed, bool)>,
+    just_parsed: Option<(JustParsed, Write)>,
     /// Node that has the messages since the last Sync.
     batch: Option<NodeId>,
     /// A Sync of ours is on its way that ends the batch.
@@ -204,8 +210,8 @@ pub struct Session {
     /// Statements whose Close was not answered yet.
     closing: Vec<Rc<Prepared>>,
     copy_in: Option<NodeId>,
-    /// Answer to a look-up of the catalog that is under way.
-    asking: Option<crate::route::Question>,
+    /// A look-up of the catalog that is under way, and the state of the catalog that it asks for.
+    asking: Option<(Question, u64)>,
     /// ParameterStatus values that the client has.
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     /// Scratch: bytes for the client's own messages are built here.
@@ -249,7 +255,8 @@ impl Session {
             ever_wrote: false,
             settings: Settings::default(),
             own: None,
-            temporary: Vec::new(),
+            temporary: Temporary::default(),
+            own_relations: None,
             statements: Names::default(),
             portals: Names::default(),
             next_statement: 1,

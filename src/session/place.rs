@@ -5,13 +5,13 @@
 use super::{Ctx, Session, Shared, Source};
 use crate::error::NodeId;
 use crate::log;
-use crate::route::{self, Decision, Question, Reason, Route, SessionView, Target};
+use crate::route::{self, Decision, Question, Reason, Route, SessionView, Target, Write};
 use crate::sql::{Facts, Kind, Name};
 
 /// Where a statement goes.
 pub(super) enum Place {
     /// To this node; `write`: later reads must see it.
-    Node { node: NodeId, write: bool },
+    Node { node: NodeId, write: Write },
     /// The catalog must be asked first.
     Ask(Question),
     /// No node can serve it.
@@ -22,15 +22,15 @@ impl Session {
     /// Finds the node for a statement with these facts.
     pub(super) fn place(&mut self, ctx: &mut Ctx<'_>, facts: &Facts, text: &[u8]) -> Place {
         if let Some(node) = self.failed_node(facts) {
-            return Place::Node { node, write: false };
+            return Place::Node { node, write: Write::No };
         }
         if let Some(node) = self.only_holder(facts) {
-            return Place::Node { node, write: true };
+            return Place::Node { node, write: Write::Opaque };
         }
         if let Some(batch) = self.batch.filter(|_| self.batch == self.lead(ctx))
             && !self.effects.is_empty()
         {
-            return Place::Node { node: batch, write: false };
+            return Place::Node { node: batch, write: Write::No };
         }
         let mut decision = self.decide(ctx, facts, text);
         if let Decision::Go(Route { target: Target::Prepared(name), .. }) = &decision
@@ -44,7 +44,7 @@ impl Session {
             Decision::Go(route) => route,
             // A question would end what has begun on the primary in this batch.
             Decision::Ask(_) if self.batch.is_some() && self.batch == self.lead(ctx) => {
-                return Place::Node { node: self.batch.unwrap_or_default(), write: true };
+                return Place::Node { node: self.batch.unwrap_or_default(), write: Write::Opaque };
             }
             Decision::Ask(questions) => {
                 return questions.into_iter().next().map_or(Place::Nowhere, Place::Ask);
@@ -104,12 +104,13 @@ impl Session {
             in_transaction: tx.is_some(),
             tx_failed: tx.is_some_and(|tx| tx.failed_on.is_some()),
             tx_primary_only: tx.is_some_and(|tx| !tx.may_spread()),
-            tx_wrote: tx.is_some_and(|tx| tx.wrote),
+            tx_wrote: tx.map_or(Write::No, |tx| tx.wrote),
             trans_wrote: self.trans_wrote,
             ever_wrote: self.ever_wrote,
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
-            has_temp: &|name: &Name| self.temporary.iter().any(|temp| temp.name == name.name),
+            has_temp: &|name: &Name| self.temporary.has(name),
         };
+        let relations = self.own_relations.as_deref_mut().unwrap_or(relations);
         let catalog = relations.catalog(&self.key.database, *now);
         let decision = route::decide(facts, text, &view, cluster, routes, &catalog);
         if let Decision::Go(route) = &decision

@@ -11,7 +11,7 @@ use crate::error::NodeId;
 use crate::face::{self, sql::Asked};
 use crate::log;
 use crate::pool::Backend;
-use crate::route::{CounterClass, statement_class};
+use crate::route::{CounterClass, Write, statement_class};
 use crate::shm::{SessionRow, SessionStatus};
 use crate::sql::{Facts, Kind, ParseOutcome};
 use crate::sys;
@@ -39,13 +39,10 @@ impl Session {
         facts: &Rc<Facts>,
         text: &[u8],
         form: &str,
-        write: bool,
+        write: Write,
     ) {
-        if write {
-            self.ever_wrote = true;
-            if let Some(tx) = &mut self.transaction {
-                tx.wrote = true;
-            }
+        if write.is_any() {
+            self.note_write(write);
         }
         self.count(ctx, node, facts);
         if changes_session(facts) {
@@ -290,7 +287,8 @@ fn changes_session(facts: &Facts) -> bool {
         !statement.creates_temp.is_empty()
             || matches!(
                 statement.kind,
-                Kind::Begin(_)
+                Kind::Ddl
+                    | Kind::Begin(_)
                     | Kind::Commit { .. }
                     | Kind::Rollback { .. }
                     | Kind::Savepoint(_)

@@ -10,6 +10,7 @@ use super::{Ctx, Session, Step};
 use crate::error::NodeId;
 use crate::face;
 use crate::pool::Expect;
+use crate::route::Write;
 use crate::sql::{Facts, ParseOutcome};
 use crate::wire::frame::Header;
 use crate::wire::frontend;
@@ -72,7 +73,7 @@ impl Session {
         ctx: &mut Ctx<'_>,
         facts: &Facts,
         text: &[u8],
-    ) -> Result<(NodeId, bool), Option<Step>> {
+    ) -> Result<(NodeId, Write), Option<Step>> {
         // Each round rules out one node that cannot be reached.
         for _ in 0..=ctx.shared.view.nodes.len() {
             let (node, write) = match self.place(ctx, facts, text) {
@@ -130,7 +131,7 @@ impl Session {
                 return self.pass(header, rest, None);
             }
         };
-        self.begin_statement(ctx, node, &facts, name, "", true);
+        self.begin_statement(ctx, node, &facts, name, "", Write::Opaque);
         self.launch(ctx, node, Expect::Query);
         self.send_frame(ctx, node, header, rest)
     }

@@ -7,7 +7,8 @@
 use super::{Ctx, Effect, Session};
 use crate::error::NodeId;
 use crate::pool::Purpose;
-use crate::sql::{BeginOptions, Isolation, Kind, Statement};
+use crate::route::Write;
+use crate::sql::{BeginOptions, Isolation, Kind, Name, Statement};
 use crate::wire::backend::TxStatus;
 
 /// An explicit transaction.
@@ -15,12 +16,18 @@ pub(super) struct Transaction {
     pub(super) lead: NodeId,
     /// `None`: begun in a way that no other node can repeat.
     options: Option<BeginOptions>,
-    pub(super) wrote: bool,
+    pub(super) wrote: Write,
+    /// It has changed the catalog.
+    changed_catalog: bool,
     /// Node on which a statement failed; everything goes there until ROLLBACK.
     pub(super) failed_on: Option<NodeId>,
 }
 
 impl Transaction {
+    fn on(lead: NodeId) -> Transaction {
+        Transaction { lead, options: None, wrote: Write::No, changed_catalog: false, failed_on: None }
+    }
+
     /// Other nodes may join.
     pub(super) fn may_spread(&self) -> bool {
         self.options.is_some()
@@ -95,7 +102,7 @@ impl Session {
         if !self.settings.is_in_transaction() {
             self.mark_begin(node);
         }
-        self.transaction = Some(Transaction { lead: node, options, wrote: false, failed_on: None });
+        self.transaction = Some(Transaction { options, ..Transaction::on(node) });
     }
 
     fn mark_begin(&mut self, node: NodeId) {
@@ -118,6 +125,7 @@ impl Session {
             Kind::RollbackTo(name) => {
                 self.ends.pop_front();
                 self.settings.rollback_to(name);
+                self.temporary.roll_back();
                 self.end_elsewhere(ctx, node, false, false);
             }
             Kind::Commit { chain } | Kind::Rollback { chain } => {
@@ -141,21 +149,42 @@ impl Session {
             Kind::DiscardAll => {
                 self.note_prepared(ctx, node, &statement.kind, effect);
                 self.portals.clear();
-                self.temporary.clear();
+                self.temporary.set(Vec::new());
             }
+            Kind::Ddl => self.change_catalog(ctx, statement),
             _ => {}
         }
-        for name in &statement.creates_temp {
-            // One that is made again and again is remembered once.
-            if !self.temporary.contains(name) {
-                self.temporary.push(name.clone());
-            }
-        }
+        self.temporary.note(statement, self.transaction.is_some());
         if matches!(statement.kind, Kind::Set { .. } | Kind::Reset { .. } | Kind::ResetAll | Kind::DiscardAll)
         {
             let alone = effect.facts.statements.len() == 1;
             let text = alone.then(|| String::from_utf8_lossy(&effect.text));
             self.note_setting(node, statement, text.as_deref());
+        }
+    }
+
+    /// DDL has succeeded.
+    fn change_catalog(&mut self, ctx: &mut Ctx<'_>, statement: &Statement) {
+        let is_own = |name: &Name| name.in_temp_schema() || self.temporary.has(name) == Some(true);
+        let all_own = |names: &[Name]| !names.is_empty() && names.iter().all(is_own);
+        if !statement.creates_temp.is_empty() || all_own(&statement.drops) || all_own(&statement.written) {
+            return;
+        }
+        ctx.shared.relations.outdate(&self.key.database);
+        if let Some(tx) = &mut self.transaction {
+            tx.changed_catalog = true;
+            self.own_relations = Some(Box::new(ctx.shared.relations.aside()));
+        }
+    }
+
+    /// A statement is sent that writes.
+    pub(super) fn note_write(&mut self, write: Write) {
+        self.ever_wrote = true;
+        if let Some(tx) = &mut self.transaction {
+            tx.wrote = tx.wrote.max(write);
+        }
+        if write == Write::Opaque {
+            self.temporary.doubt();
         }
     }
 
@@ -183,7 +212,15 @@ impl Session {
     /// No transaction is open on `node` any more, the last one to have had the client's statements.
     fn end(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
         let Some(tx) = &self.transaction else { return };
-        self.trans_wrote |= tx.wrote;
+        self.trans_wrote |= tx.wrote.is_any();
+        if tx.changed_catalog {
+            // Others see it from now on, or nobody ever.
+            ctx.shared.relations.outdate(&self.key.database);
+            self.own_relations = None;
+        }
+        if !committed {
+            self.temporary.roll_back();
+        }
         self.end_elsewhere(ctx, node, committed, chain);
         self.transaction = None;
         if let Some(link) = self.link(node) {

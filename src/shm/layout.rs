@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! head      started_at, generation, primary                            supervisor (generation: also the check)
+//!           catalog epochs                                             whoever changes a database
+//! answers   × answers               cell CatalogRow                   whoever asks; see `seqlock::try_write`
 //! nodes     × nodes                 status | cell NodeState            supervisor
 //!                                   cell Probe                         replication check
 //! workers   × workers               sessions used | cell WorkerRow   that worker
@@ -15,11 +17,11 @@
 use std::ops::Range;
 
 use super::counters::COUNTERS;
-use super::rows::{NodeState, PoolRow, Probe, SessionRow, WorkerRow};
+use super::rows::{CatalogRow, NodeState, PoolRow, Probe, SessionRow, WorkerRow};
 use super::seqlock::size;
 
 /// How many rows of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Worker processes (`num_init_children`).
     pub workers: usize,
@@ -29,6 +31,8 @@ pub struct Sizes {
     pub pools_per_worker: usize,
     /// Backends.
     pub nodes: usize,
+    /// Answers of the catalog that workers share.
+    pub answers: usize,
 }
 
 pub(super) const STARTED_AT: usize = 0;
@@ -36,7 +40,11 @@ pub(super) const GENERATION: usize = 1;
 /// Number of the primary plus one; 0 while there is none.
 pub(super) const PRIMARY: usize = 2;
 
-const HEAD: usize = 8;
+const EPOCHS_AT: usize = 8;
+/// Databases share these by the hash of their names.
+pub(super) const EPOCHS: usize = 64;
+
+const HEAD: usize = EPOCHS_AT + EPOCHS;
 const NODE: usize = 1 + size::<NodeState>() + size::<Probe>();
 const WORKER: usize = 1 + size::<WorkerRow>();
 const COUNTED: usize = 1 + COUNTERS;
@@ -50,6 +58,7 @@ pub(super) struct Layout {
     sessions: usize,
     pools: usize,
     counters: usize,
+    answers: usize,
     /// Words of the whole segment.
     pub(super) total: usize,
 }
@@ -65,8 +74,18 @@ impl Layout {
         let pools = table(sessions, SESSION, &[sizes.workers, sizes.sessions_per_worker])?;
         let counters =
             table(pools, size::<PoolRow>(), &[sizes.workers, sizes.pools_per_worker, sizes.nodes])?;
-        let total = table(counters, COUNTED, &[sizes.workers, sizes.nodes])?;
-        Some(Layout { sizes, workers, sessions, pools, counters, total })
+        let answers = table(counters, COUNTED, &[sizes.workers, sizes.nodes])?;
+        let total = table(answers, size::<CatalogRow>(), &[sizes.answers])?;
+        Some(Layout { sizes, workers, sessions, pools, counters, answers, total })
+    }
+
+    pub(super) fn epoch(&self, index: usize) -> Option<usize> {
+        (index < EPOCHS).then_some(EPOCHS_AT + index)
+    }
+
+    pub(super) fn answer(&self, index: usize) -> Option<Range<usize>> {
+        (index < self.sizes.answers).then_some(())?;
+        cell::<CatalogRow>(self.answers + index * size::<CatalogRow>())
     }
 
     pub(super) fn node_status(&self, id: usize) -> Option<usize> {
@@ -135,11 +154,16 @@ mod tests {
 
     #[test]
     fn tables_fill_the_segment_without_a_gap_or_an_overlap() {
-        let sizes = Sizes { workers: 3, sessions_per_worker: 2, pools_per_worker: 4, nodes: 2 };
+        let sizes = Sizes { workers: 3, sessions_per_worker: 2, pools_per_worker: 4, nodes: 2, answers: 3 };
         let layout = Layout::new(sizes).unwrap();
         let mut owner = vec![0u8; layout.total];
         let mut mark = |range: Range<usize>| owner[range].iter_mut().for_each(|count| *count += 1);
-        mark(0..HEAD);
+        mark(0..EPOCHS_AT);
+        for index in 0..EPOCHS {
+            let epoch = layout.epoch(index).unwrap();
+            mark(epoch..epoch + 1);
+        }
+        (0..sizes.answers).for_each(|index| mark(layout.answer(index).unwrap()));
         for node in 0..sizes.nodes {
             let status = layout.node_status(node).unwrap();
             mark(status..status + 1);
@@ -169,13 +193,21 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_has_no_place() {
-        let layout =
-            Layout::new(Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1 }).unwrap();
+        let layout = Layout::new(Sizes {
+            workers: 1,
+            sessions_per_worker: 1,
+            pools_per_worker: 1,
+            nodes: 1,
+            answers: 1,
+        })
+        .unwrap();
         assert_eq!(layout.node_status(1), None);
         assert_eq!(layout.session(0, 1), None);
         assert_eq!(layout.pool(0, 0, 1), None);
         assert_eq!(layout.counters(1, 0), None);
-        let huge = Sizes { workers: usize::MAX, sessions_per_worker: 2, pools_per_worker: 1, nodes: 1 };
+        assert_eq!(layout.answer(1), None);
+        let huge =
+            Sizes { workers: usize::MAX, sessions_per_worker: 2, pools_per_worker: 1, nodes: 1, answers: 0 };
         assert!(Layout::new(huge).is_none());
     }
 }

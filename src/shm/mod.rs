@@ -4,6 +4,7 @@
 //! words: whatever another process writes, or half writes before it dies, is at worst a wrong number.
 //! Each row has one writer (named beside it in `layout`); the supervisor clears what a dead one left.
 
+mod catalog;
 mod counters;
 mod layout;
 mod rows;
@@ -12,6 +13,7 @@ mod table;
 mod text;
 mod words;
 
+pub use catalog::CatalogKey;
 pub use counters::{NodeCounters, Totals};
 pub use layout::Sizes;
 pub use rows::{

@@ -6,6 +6,25 @@ use std::fmt;
 use super::text::Text;
 use super::words::{Source, Word, code, row};
 
+/// Most bytes of an answer of the catalog that workers share.
+pub(super) const ANSWER: usize = 512;
+
+row! {
+    /// An answer of the catalog that a worker has left for the others.
+    pub(super) struct CatalogRow {
+        /// The question.
+        pub question: u64,
+        /// The rest of it.
+        pub question_end: u64,
+        /// The state of the database's catalog that it is of.
+        pub epoch: u64,
+        /// When it was asked (unix seconds).
+        pub at: u64,
+        /// What the catalog said.
+        pub answer: Text<ANSWER>,
+    }
+}
+
 code! {
     /// What we think of a node; only the supervisor changes it.
     pub enum NodeStatus {

@@ -21,7 +21,7 @@ use crate::sys::clock;
 #[derive(Clone, Copy)]
 pub struct Segment {
     words: &'static [AtomicU64],
-    layout: Layout,
+    pub(super) layout: Layout,
     sizes: Sizes,
 }
 
@@ -202,15 +202,15 @@ impl Segment {
         }
     }
 
-    fn word(&self, place: Option<usize>) -> Option<&'static AtomicU64> {
+    pub(super) fn word(&self, place: Option<usize>) -> Option<&'static AtomicU64> {
         self.words.get(place?)
     }
 
-    fn cell(&self, place: Option<Range<usize>>) -> &'static [AtomicU64] {
+    pub(super) fn cell(&self, place: Option<Range<usize>>) -> &'static [AtomicU64] {
         place.and_then(|range| self.words.get(range)).unwrap_or(&[])
     }
 
-    fn load(&self, place: Option<usize>) -> u64 {
+    pub(super) fn load(&self, place: Option<usize>) -> u64 {
         self.word(place).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
@@ -280,7 +280,14 @@ mod tests {
     use crate::shm::PgRole;
 
     fn segment() -> Segment {
-        Segment::create(Sizes { workers: 2, sessions_per_worker: 3, pools_per_worker: 3, nodes: 2 }).unwrap()
+        Segment::create(Sizes {
+            workers: 2,
+            sessions_per_worker: 3,
+            pools_per_worker: 3,
+            nodes: 2,
+            answers: 0,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -359,6 +366,7 @@ mod tests {
             sessions_per_worker: 2500,
             pools_per_worker: 10_000,
             nodes: 11,
+            answers: 10_000,
         })
         .unwrap();
         assert!(segment.bytes() > 50_000_000);

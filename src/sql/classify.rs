@@ -4,7 +4,7 @@
 //! `Kind::Other`, both of which are writes.
 #![forbid(unsafe_code)]
 
-use super::collect::{TooDeep, collect, is_temp, relation_name};
+use super::collect::{TooDeep, collect, dotted, is_temp, relation_name};
 use super::statement::{BeginOptions, Isolation, Kind, Name, Statement, is_false};
 use crate::ffi::pg_parse::kinds::{self, DiscardMode, TransactionStmtKind, VariableSetKind};
 use crate::ffi::pg_parse::{ConstValue, Node, NodeList, nodes};
@@ -48,6 +48,19 @@ pub(super) fn statement(node: Node<'_>) -> Result<Statement, TooDeep> {
         Node::AlterTableStmt(s) => Ok(alters(s.relation())),
         Node::IndexStmt(s) => Ok(alters(s.relation())),
         Node::RefreshMatViewStmt(s) => Ok(alters(s.relation())),
+        Node::DropStmt(s) if kinds::is_relation(s.remove_type) => {
+            let mut found = Statement::new(Kind::Ddl);
+            found.drops = s
+                .objects()
+                .iter()
+                .filter_map(|object| match object {
+                    Node::NodeList(parts) => dotted(parts),
+                    _ => None,
+                })
+                .collect();
+            found.written.clone_from(&found.drops);
+            Ok(found)
+        }
         Node::TruncateStmt(s) => Ok(relations(Kind::Truncate, s.relations(), true)),
         Node::LockStmt(s) => {
             let kind = Kind::Lock { mode_conflicts_with_writes: s.mode >= kinds::ROW_EXCLUSIVE_LOCK };

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::statement::{Name, Statement};
-use crate::ffi::pg_parse::{Node, children, kinds, nodes};
+use crate::ffi::pg_parse::{Node, NodeList, children, kinds, nodes};
 
 /// Deepest nesting of nodes that is followed.
 const MAX_DEPTH: usize = 1000;
@@ -28,6 +28,16 @@ pub(super) fn collect(root: Node<'_>, statement: &mut Statement) -> Result<(), T
 /// The name of a relation as the grammar gives it.
 pub(super) fn relation_name(range: &nodes::RangeVar) -> Name {
     Name::new(range.schemaname(), range.relname().unwrap_or_default())
+}
+
+/// A name that the grammar gives as a list of its parts.
+pub(super) fn dotted(parts: &NodeList) -> Option<Name> {
+    let parts: Vec<&str> = parts.iter().filter_map(Node::as_str).collect();
+    match parts.as_slice() {
+        [.., schema, name] => Some(Name::new(Some(schema), name)),
+        [name] => Some(Name::new(None, name)),
+        [] => None,
+    }
 }
 
 /// Whether a relation created under this name is temporary.
@@ -194,12 +204,7 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     fn function(&mut self, call: &'a nodes::FuncCall) {
-        let parts: Vec<&str> = call.funcname().iter().filter_map(Node::as_str).collect();
-        let name = match parts.as_slice() {
-            [.., schema, name] => Name::new(Some(schema), name),
-            [name] => Name::new(None, name),
-            [] => return,
-        };
+        let Some(name) = dotted(call.funcname()) else { return };
         if self.seen.functions.insert(name.clone()) {
             self.found.functions.push(name);
         }

@@ -63,6 +63,8 @@ pub struct Statement {
     pub modifies: bool,
     /// Temporary relations that it creates.
     pub creates_temp: Vec<Name>,
+    /// Relations that it drops.
+    pub drops: Vec<Name>,
 }
 
 impl Statement {
@@ -76,6 +78,7 @@ impl Statement {
             row_locks: false,
             modifies: false,
             creates_temp: Vec::new(),
+            drops: Vec::new(),
         }
     }
 }

@@ -156,7 +156,8 @@ mod tests {
 
     fn segment(config: &Config) -> Segment {
         let nodes = capacity(config);
-        Segment::create(Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes }).unwrap()
+        Segment::create(Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes, answers: 0 })
+            .unwrap()
     }
 
     #[test]

@@ -57,6 +57,9 @@ struct Failure {
     exit: u8,
 }
 
+/// Most answers of the catalog that workers share: 9 MB, if all were used.
+const MAX_SHARED_ANSWERS: usize = 16_384;
+
 /// Starts the tree of these roles and runs it until it is stopped. Returns the exit code.
 pub fn start(launch: &Launch, roles: &'static [Role]) -> u8 {
     match prepare(launch, roles) {
@@ -194,7 +197,13 @@ fn sizes(config: &Config) -> Sizes {
         sessions_per_worker,
         pools_per_worker: count(config.max_pool).saturating_mul(sessions_per_worker),
         nodes: nodes::capacity(config),
+        answers: if config.enable_shared_relcache { shared_answers(config) } else { 0 },
     }
+}
+
+/// As many as a worker keeps of both kinds of question, for a few databases.
+fn shared_answers(config: &Config) -> usize {
+    usize::try_from(config.relcache_size).unwrap_or(0).clamp(1, MAX_SHARED_ANSWERS / 8) * 8
 }
 
 /// A panic is a defect; its place belongs in the log, not on a terminal that nobody watches.

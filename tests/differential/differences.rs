@@ -30,12 +30,19 @@ const SERVER_ANSWERS: &str = "PostgreSQL says that the transaction has failed, a
 const ONE_NODE: &str = "a transaction begun among several statements stays on the primary";
 const PREPARED_READ: &str = "PREPARE of a read goes where the read may go";
 
+const OF_CATALOGS: &str = "its views read system catalogs, which are read on the primary";
+const VIEW: &str = "what a view reads and calls counts as if it stood in the statement";
+
 const fn row(sequence: &'static str, statement: &'static str, why: &'static str) -> Difference {
     Difference { sequence, statement, why }
 }
 
 pub(super) const DIFFERENCES: &[Difference] = &[
     row("functions", "SELECT no_such_function()", UNKNOWN),
+    row("special relations", "SELECT count(*) > 0 FROM information_schema.tables", OF_CATALOGS),
+    row("views", "SELECT n FROM v_unlogged", VIEW),
+    row("views", "SELECT n FROM v_writer", VIEW),
+    row("views", "SELECT n > 0 FROM v_catalog", VIEW),
     row("settings", "RESET search_path", LATER),
     row("settings", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", LATER),
     row("settings", "SET TIME ZONE 'UTC'", LATER),

@@ -52,7 +52,9 @@ impl Side {
              CREATE SCHEMA other; CREATE TABLE other.t (n int);
              CREATE FUNCTION reader() RETURNS int STABLE LANGUAGE sql AS 'SELECT 1';
              CREATE FUNCTION writer() RETURNS int VOLATILE LANGUAGE sql AS 'INSERT INTO t VALUES (3) RETURNING n';
-             CREATE PROCEDURE proc() LANGUAGE sql AS 'INSERT INTO t VALUES (4)'",
+             CREATE PROCEDURE proc() LANGUAGE sql AS 'INSERT INTO t VALUES (4)';
+             CREATE VIEW v_unlogged AS SELECT n FROM unlogged; CREATE VIEW v_writer AS SELECT writer() AS n;
+             CREATE VIEW v_catalog AS SELECT count(*) AS n FROM pg_class",
         );
         // All reads to node 1, so that chance plays no part; one worker, so that its log is in one order.
         let conf =

@@ -78,6 +78,15 @@ pub(super) const SEQUENCES: &[Sequence] = &[
         ],
     },
     Sequence {
+        name: "views",
+        statements: &[
+            "SELECT n FROM v",
+            "SELECT n FROM v_unlogged",
+            "SELECT n FROM v_writer",
+            "SELECT n > 0 FROM v_catalog",
+        ],
+    },
+    Sequence {
         name: "temporary table",
         statements: &[
             "CREATE TEMP TABLE tmp (n int)",

@@ -83,7 +83,7 @@ impl Worker {
         shared.config = Rc::new(context.config.clone());
         shared.routes = Rc::new(RouteConfig::from(&context.config));
         shared.passwords = Rc::new(read_passwords(context));
-        shared.relations = relations(&context.config);
+        shared.relations = relations(&context.config, context.segment);
         match read_hba(context) {
             Ok(rules) => shared.hba = rules,
             Err(e) => crate::say!(Warning, "the old rules of pool_hba.conf stay in force: {}", e),
@@ -106,7 +106,7 @@ fn shared(context: &ChildContext) -> Shared {
         segment: context.segment,
         view: view(&context.segment, config),
         facts: sql::Cache::new(FACTS),
-        relations: relations(config),
+        relations: relations(config, context.segment),
         passwords: Rc::new(read_passwords(context)),
         // Without its rules nobody is let in: `check` of no rules refuses.
         hba: read_hba(context).unwrap_or_else(|e| {
@@ -186,9 +186,9 @@ fn connect_timeout(milliseconds: i64) -> Duration {
     }
 }
 
-fn relations(config: &Config) -> RelCache {
+fn relations(config: &Config, segment: Segment) -> RelCache {
     let expire = Duration::from_secs(u64::try_from(config.relcache_expire).unwrap_or(0));
-    RelCache::new(config.relcache_size.max(1) as usize, expire)
+    RelCache::new(config.relcache_size.max(1) as usize, expire, segment, config.enable_shared_relcache)
 }
 
 /// A missing file means that no user has a password here.

@@ -266,7 +266,7 @@ fn a_statement_that_waits_for_the_catalog_is_cancelled_and_the_question_is_not()
     // Its answer is of use to the next one, and that is served.
     rig.client(&query("SELECT n FROM t"));
     assert!(rig.sent_to(STANDBY).is_empty());
-    let mut answer = b"D\0\0\0\x0b\0\x01\0\0\0\x010".to_vec();
+    let mut answer = b"D\0\0\0\x0b\0\x01\0\0\0\x01|".to_vec();
     answer.extend(complete("SELECT 1", TxStatus::Idle));
     rig.node(PRIMARY, &answer);
     assert_eq!(rig.sent_to(STANDBY), ["Q SELECT n FROM t"]);

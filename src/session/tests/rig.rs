@@ -121,15 +121,16 @@ impl Rig {
             primary: Some(PRIMARY),
             main: Some(PRIMARY),
         };
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 4, nodes: 2 };
+        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 4, nodes: 2, answers: 16 };
+        let segment = Segment::create(sizes).unwrap();
         let now = Instant::now();
         let shared = Shared {
             worker: 0,
             routes: Rc::new(RouteConfig::from(&config)),
-            segment: Segment::create(sizes).unwrap(),
+            segment,
             view,
             facts: crate::sql::Cache::new(64),
-            relations: RelCache::new(64, Duration::ZERO),
+            relations: RelCache::new(64, Duration::ZERO, segment, true),
             passwords: Rc::default(),
             hba: None,
             now,
