@@ -4,6 +4,7 @@
 
 mod check;
 mod lexer;
+mod lists;
 mod load;
 mod logging;
 mod migrate;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::NodeId;
 
+pub use lists::{Redirect, RedirectTo, Relationship, redirects, relationships};
 pub use load::{Loaded, load, parse_text};
 pub use logging::{log_levels, log_settings};
 pub use migrate::{Migrated, migrate};

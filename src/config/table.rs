@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::check::{backend_flags, log_destinations};
+use super::lists;
 use super::param::*;
 use super::slot::{PerNode, Slot};
 use super::words::*;
@@ -227,18 +228,18 @@ parameters! {
             "Functions that write.";
         primary_routing_query_pattern_list: Vec<String> = patterns(';').was(&["black_query_pattern_list"]), Reload,
             "Statements that go to the primary, with ; between the patterns.";
-        database_redirect_preference_list: String = text(""), Reload,
+        database_redirect_preference_list: String = checked("", lists::check_redirects), Reload,
             "Where reads of a database go: database:node(weight), with commas.";
-        app_name_redirect_preference_list: String = text(""), Reload,
+        app_name_redirect_preference_list: String = checked("", lists::check_redirects), Reload,
             "Where reads of an application go: name:node(weight), with commas.";
-        user_redirect_preference_list: String = text(""), Reload,
+        user_redirect_preference_list: String = checked("", lists::check_redirects), Reload,
             "Where reads of a user go: user:node(weight), with commas.";
         allow_sql_comments: bool = switch(false), Session,
             "A comment before a statement does not keep it from being balanced.";
         disable_load_balance_on_write: DisableLoadBalanceOnWrite =
             words("transaction", DisableLoadBalanceOnWrite::WORDS), Reload,
             "How long reads stay on the primary after a write in the same session.";
-        dml_adaptive_object_relationship_list: String = text(""), Reload,
+        dml_adaptive_object_relationship_list: String = checked("", lists::check_relationships), Reload,
             "For dml_adaptive: which functions and tables write to which others.";
         statement_level_load_balance: bool = switch(false), Reload,
             "Choose the server for each read, not once a session.";

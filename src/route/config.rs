@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::pattern::PatternList;
+use super::redirect::Redirects;
 pub(super) use crate::config::CheckTempTable as CheckTemp;
-use crate::config::Config;
+use crate::config::{self, Config};
 pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite};
 
 /// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
@@ -35,6 +36,19 @@ pub struct RouteConfig {
     pub functions: FunctionLists,
     /// `primary_routing_query_pattern_list`.
     pub primary_routing: PatternList,
+    /// Where the reads of some sessions go.
+    pub redirects: RedirectLists,
+}
+
+/// `user_redirect_preference_list` and its like.
+#[derive(Clone, Debug, Default)]
+pub struct RedirectLists {
+    /// By user.
+    pub user: Redirects,
+    /// By database.
+    pub database: Redirects,
+    /// By the application's name at the start.
+    pub application: Redirects,
 }
 
 /// Functions by name; both empty: the catalog's volatility decides.
@@ -52,6 +66,11 @@ fn patterns(items: &[String]) -> PatternList {
         crate::say!(Error, "a list of patterns is not used: {}", error);
         PatternList::default()
     })
+}
+
+/// It was checked when the configuration was read.
+fn redirects(text: &str) -> Redirects {
+    Redirects::new(&config::redirects(text).unwrap_or_default())
 }
 
 impl From<&Config> for RouteConfig {
@@ -74,6 +93,11 @@ impl From<&Config> for RouteConfig {
                 write: patterns(&config.write_function_list),
             },
             primary_routing: patterns(&config.primary_routing_query_pattern_list),
+            redirects: RedirectLists {
+                user: redirects(&config.user_redirect_preference_list),
+                database: redirects(&config.database_redirect_preference_list),
+                application: redirects(&config.app_name_redirect_preference_list),
+            },
         }
     }
 }
@@ -94,6 +118,7 @@ impl Default for RouteConfig {
             check_unlogged: true,
             functions: FunctionLists::default(),
             primary_routing: PatternList::default(),
+            redirects: RedirectLists::default(),
         }
     }
 }

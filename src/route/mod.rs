@@ -11,6 +11,7 @@ mod node;
 mod pattern;
 mod read;
 mod reason;
+mod redirect;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use decide::decide;
 pub use node::{choose_balance_node, node_for_read};
 pub use pattern::{PatternError, PatternList};
 pub use reason::Reason;
+pub use redirect::{Preference, preference};
 
 pub use crate::cluster::relcache::{Catalog, Question, Relation, Volatility};
 pub use crate::cluster::view::{ClusterView, NodeView};

@@ -3,23 +3,55 @@
 //! The random number is an argument, so the same draw can be made again.
 #![forbid(unsafe_code)]
 
-use super::{Mode, Reason, RouteConfig};
+use super::{Mode, Preference, Reason, RouteConfig};
 use crate::cluster::view::{ClusterView, NodeView};
+use crate::config::RedirectTo;
 use crate::error::NodeId;
 
 /// Draws a node for reads among the usable ones by weight; `random` is in 0..1.
 ///
-/// Without any weight the main node serves. None: no node is usable.
-pub fn choose_balance_node(cluster: &ClusterView, config: &RouteConfig, random: f64) -> Option<NodeId> {
+/// A preference of the session's comes first, for its share of the draws: the rest goes to the other nodes, and all of
+/// it while the preferred node is not usable. Without any weight the main node serves. None: no node is usable.
+pub fn choose_balance_node(
+    cluster: &ClusterView,
+    config: &RouteConfig,
+    preference: Option<Preference>,
+    random: f64,
+) -> Option<NodeId> {
     if config.mode == Mode::Raw {
         return cluster.main;
     }
     if !config.load_balance {
         return cluster.writer();
     }
-    let candidates = || cluster.nodes.iter().filter(|node| node.usable && node.weight > 0.0);
+    let random = random.clamp(0.0, 1.0);
+    let preferred = preference.and_then(|preference| prefer(cluster, preference, random));
+    preferred.or_else(|| draw(cluster, random, |_| true)).or(cluster.main)
+}
+
+/// The node that a preference gives, if one can serve it.
+fn prefer(cluster: &ClusterView, Preference { to, weight }: Preference, random: f64) -> Option<NodeId> {
+    // The part of the random number behind the decision is one again.
+    let (is_for_it, rest) =
+        if random < weight { (true, random / weight) } else { (false, (random - weight) / (1.0 - weight)) };
+    let rest = if rest.is_finite() { rest } else { 0.0 };
+    let usable = |id: NodeId| cluster.node(id).is_some_and(|node| node.usable);
+    let node = match to {
+        RedirectTo::Node(id) => Some(id).filter(|id| usable(*id))?,
+        RedirectTo::Primary => cluster.primary.filter(|id| usable(*id))?,
+        RedirectTo::Standby => {
+            let standby = draw(cluster, rest, |node| !node.is_primary);
+            return if is_for_it { standby } else { cluster.primary.filter(|id| usable(*id)).or(standby) };
+        }
+    };
+    if is_for_it { Some(node) } else { draw(cluster, rest, |other| other.id != node).or(Some(node)) }
+}
+
+/// Draws among the usable nodes that `may` serve, by weight. None: none of them has one.
+fn draw(cluster: &ClusterView, random: f64, may: impl Fn(&NodeView) -> bool) -> Option<NodeId> {
+    let candidates = || cluster.nodes.iter().filter(|node| node.usable && node.weight > 0.0 && may(node));
     let total: f64 = candidates().map(|node| node.weight).sum();
-    let mut left = random.clamp(0.0, 1.0) * total;
+    let mut left = random * total;
     for node in candidates() {
         if left < node.weight {
             return Some(node.id);
@@ -27,7 +59,7 @@ pub fn choose_balance_node(cluster: &ClusterView, config: &RouteConfig, random: 
         left -= node.weight;
     }
     // Rounding can leave a crumb behind the last candidate.
-    candidates().next_back().map(|node| node.id).or(cluster.main)
+    candidates().next_back().map(|node| node.id)
 }
 
 /// The node for a read of a session whose node for reads is `balance_node`: that one, unless it is gone or

@@ -764,11 +764,12 @@ fn counters_by_class() {
 
 mod nodes {
     use super::*;
+    use crate::config::RedirectTo;
 
     #[test]
     fn drawn_in_proportion_to_weight() {
         let config = RouteConfig::default();
-        let draw = |cluster: &ClusterView, random| choose_balance_node(cluster, &config, random);
+        let draw = |cluster: &ClusterView, random| choose_balance_node(cluster, &config, None, random);
         // Weights 1, 1, 2.
         for (random, node) in
             [(0.0, 0), (0.24, 0), (0.25, 1), (0.49, 1), (0.5, 2), (0.99, 2), (1.0, 2), (7.0, 2)]
@@ -790,15 +791,72 @@ mod nodes {
         assert_eq!(hits, total / 2);
     }
 
+    fn preferred(cluster: &ClusterView, to: RedirectTo, weight: f64, random: f64) -> Option<NodeId> {
+        choose_balance_node(cluster, &RouteConfig::default(), Some(Preference { to, weight }), random)
+    }
+
+    #[test]
+    fn a_preference_has_its_share_of_the_draws() {
+        use RedirectTo::{Node, Primary, Standby};
+        let view = cluster();
+        let total = 10_000;
+        let shares = |to, weight| {
+            let drawn = (0..total).filter_map(|n| preferred(&view, to, weight, n as f64 / total as f64));
+            let mut counts = [0; 3];
+            drawn.for_each(|node| counts[node] += 1);
+            counts.map(|count| (count * 100 + total / 2) / total)
+        };
+        // Weights 1, 1, 2.
+        assert_eq!(shares(Node(1), 1.0), [0, 100, 0]);
+        assert_eq!(shares(Node(1), 0.4), [20, 40, 40]);
+        assert_eq!(shares(Node(1), 0.0), [33, 0, 67]);
+        assert_eq!(shares(Primary, 1.0), [100, 0, 0]);
+        assert_eq!(shares(Primary, 0.7), [70, 10, 20]);
+        assert_eq!(shares(Standby, 1.0), [0, 33, 67]);
+        assert_eq!(shares(Standby, 0.4), [60, 13, 27]);
+        assert_eq!(shares(Node(7), 1.0), [25, 25, 50], "there is no such node");
+        assert_eq!(preferred(&view, Node(1), 1.0, 1.0), Some(2), "at the very end the others have it");
+    }
+
+    #[test]
+    fn a_preferred_node_that_is_not_usable_is_no_preference() {
+        use RedirectTo::{Node, Primary, Standby};
+        let mut view = cluster();
+        view.nodes[1].usable = false;
+        assert_eq!(preferred(&view, Node(1), 1.0, 0.0), Some(0));
+        view.nodes[2].usable = false;
+        assert_eq!(preferred(&view, Standby, 1.0, 0.0), Some(0));
+        assert_eq!(preferred(&view, Node(0), 0.0, 0.5), Some(0), "there is no other");
+        (view.nodes[0].usable, view.nodes[2].usable) = (false, true);
+        assert_eq!(preferred(&view, Primary, 1.0, 0.0), Some(2));
+        assert_eq!(preferred(&view, Standby, 0.0, 0.0), Some(2));
+    }
+
+    #[test]
+    fn the_application_comes_before_the_database_and_that_before_the_user() {
+        let text = "app_name_redirect_preference_list = 'psql:0'\ndatabase_redirect_preference_list = 'd.*:1,db:0'\n\
+                    user_redirect_preference_list = 'ann:2(0.5)'";
+        let missing = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let loaded = crate::config::parse_text(text, std::path::Path::new("x"), &missing).unwrap();
+        let config = RouteConfig::from(&loaded.config);
+        let found = |user, database, application| {
+            preference(&config, user, database, application).map(|found| (found.to, found.weight))
+        };
+        assert_eq!(found("ann", "db", "psql"), Some((RedirectTo::Node(0), 1.0)));
+        assert_eq!(found("ann", "DB", "other"), Some((RedirectTo::Node(1), 1.0)), "the first that matches");
+        assert_eq!(found("ann", "other", ""), Some((RedirectTo::Node(2), 0.5)));
+        assert_eq!(found("bob", "other", "psqlx"), None);
+    }
+
     #[test]
     fn not_drawn_where_nothing_is_balanced() {
         let mut view = cluster();
         view.primary = Some(1);
         let off = with(|c| c.load_balance = false);
-        assert_eq!(choose_balance_node(&view, &off, 0.99), Some(1));
+        assert_eq!(choose_balance_node(&view, &off, None, 0.99), Some(1));
         view.primary = None;
-        assert_eq!(choose_balance_node(&view, &off, 0.99), Some(0));
-        assert_eq!(choose_balance_node(&view, &with(|c| c.mode = Mode::Raw), 0.99), Some(0));
+        assert_eq!(choose_balance_node(&view, &off, None, 0.99), Some(0));
+        assert_eq!(choose_balance_node(&view, &with(|c| c.mode = Mode::Raw), None, 0.99), Some(0));
     }
 
     /// Thresholds in bytes and microseconds, lags of nodes 1 and 2, prefer_lower_delay_standby → node, reason.

@@ -41,13 +41,12 @@ impl Session {
 
     /// The node that has the catalog to ask. What the session has created itself stands on the lead alone.
     fn node_to_ask(&self, ctx: &Ctx<'_>, question: &Question) -> Option<NodeId> {
-        let view = &ctx.shared.view;
         let away = self
             .balance
             .filter(|_| ctx.shared.config.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode)
             .filter(|_| *question != Question::Temporary && self.own_relations.is_none())
-            .filter(|node| view.node(*node).is_some_and(|node| node.usable) && !self.avoid.contains(node));
-        away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(view.writer())
+            .filter(|node| self.may_use(ctx.shared, *node));
+        away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(ctx.shared.view.writer())
     }
 
     /// The answer has come. Where the catalog cannot be read, the cautious answer is kept.

@@ -42,7 +42,7 @@ use crate::error::NodeId;
 use crate::log;
 use crate::net::{ConnId, Peer};
 use crate::pool::{Key, Names};
-use crate::route::{Question, Write};
+use crate::route::{Preference, Question, Write};
 use crate::sql::Facts;
 use crate::wire::startup::Startup;
 use settings::Settings;
@@ -168,6 +168,8 @@ pub struct Session {
     links: Vec<Link>,
     /// Node for reads, drawn at the start or for each statement.
     balance: Option<NodeId>,
+    /// What the redirect preference lists say of it.
+    preference: Option<Preference>,
     /// The draw of the statement that waits, so that looking at it again does not draw again.
     drawn: Option<NodeId>,
     /// Nodes that failed this session.
@@ -248,6 +250,7 @@ impl Session {
             key: Rc::new(Key { user: String::new(), database: String::new(), options: Vec::new() }),
             links: Vec::new(),
             balance: None,
+            preference: None,
             drawn: None,
             avoid: Vec::new(),
             transaction: None,

@@ -41,6 +41,7 @@ impl Session {
 
     /// The configuration of all has changed, between two steps.
     pub fn on_reload(&mut self, shared: &Shared) {
+        self.prefer(&shared.routes);
         if let Some(own) = self.own.take() {
             let own = OwnConfig::over(own.own, &shared.config);
             let config = Rc::clone(&own.config);

@@ -5,7 +5,7 @@
 use super::{Ctx, Session, Shared, Source};
 use crate::error::NodeId;
 use crate::log;
-use crate::route::{self, Decision, Question, Reason, Route, SessionView, Target, Write};
+use crate::route::{self, Decision, Question, Reason, Route, RouteConfig, SessionView, Target, Write};
 use crate::sql::{Facts, Kind, Name};
 
 /// Where a statement goes.
@@ -121,21 +121,35 @@ impl Session {
         decision
     }
 
+    /// What the redirect preference lists say of this session.
+    pub(super) fn prefer(&mut self, routes: &RouteConfig) {
+        let application = self.application_name().unwrap_or_default();
+        self.preference = route::preference(routes, &self.key.user, &self.key.database, application);
+    }
+
+    /// Draws a node for reads.
+    pub(super) fn draw_node(&self, shared: &mut Shared) -> Option<NodeId> {
+        let draw = shared.random.uniform();
+        route::choose_balance_node(&shared.view, &shared.routes, self.preference, draw)
+    }
+
+    /// Whether a node may serve this session's reads now.
+    pub(super) fn may_use(&self, shared: &Shared, node: NodeId) -> bool {
+        shared.view.node(node).is_some_and(|node| node.usable) && !self.avoid.contains(&node)
+    }
+
     /// Node for a read, with the delay of the standbys looked at now.
     fn read_node(&mut self, ctx: &mut Ctx<'_>) -> Option<NodeId> {
         let shared = &mut *ctx.shared;
-        let usable = |node: &NodeId| {
-            shared.view.nodes.iter().any(|n| n.id == *node && n.usable) && !self.avoid.contains(node)
-        };
-        if shared.routes.statement_level {
-            if self.drawn.is_none_or(|node| !usable(&node)) {
-                let draw = shared.random.uniform();
-                self.drawn = route::choose_balance_node(&shared.view, &shared.routes, draw).filter(usable);
+        let known = if shared.routes.statement_level { self.drawn } else { self.balance };
+        if !known.is_some_and(|node| self.may_use(shared, node)) {
+            let drawn = self.draw_node(shared).filter(|node| self.may_use(shared, *node));
+            self.balance = drawn;
+            if shared.routes.statement_level {
+                self.drawn = drawn;
             }
-            self.balance = self.drawn;
-        } else if self.balance.is_none_or(|node| !usable(&node)) {
-            let draw = shared.random.uniform();
-            self.balance = route::choose_balance_node(&shared.view, &shared.routes, draw).filter(usable);
+        } else {
+            self.balance = known;
         }
         let balance = self.balance?;
         let (node, reason): (NodeId, Reason) = route::node_for_read(&shared.view, &shared.routes, balance);
@@ -146,7 +160,7 @@ impl Session {
             let line = log::Line::new(log::Level::Debug1, "selecting load balance node");
             line.detail(format!("selected backend id is {node}")).emit();
         }
-        usable(&node).then_some(node)
+        self.may_use(shared, node).then_some(node)
     }
 }
 

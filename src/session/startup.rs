@@ -242,8 +242,8 @@ impl Session {
         self.deadline = None;
         // Nodes that failed while we came in may be back by the time they are needed.
         self.avoid.clear();
-        let draw = ctx.shared.random.uniform();
-        self.balance = crate::route::choose_balance_node(&ctx.shared.view, &ctx.shared.routes, draw);
+        self.prefer(&ctx.shared.routes);
+        self.balance = self.draw_node(ctx.shared);
         self.write_row(ctx);
         self.show_status(ctx);
         self.pump(ctx);

@@ -258,3 +258,25 @@ fn a_standby_that_is_too_far_behind_gets_no_reads() {
     cluster.on_node(1, "postgres", "SELECT pg_wal_replay_resume()");
     reads_on("reads to come back", 1);
 }
+
+#[test]
+fn redirect_preference_lists_choose_the_node_for_reads() {
+    let scene = Scene::new("redirect", |conf| {
+        reads_on_one(conf)
+            .set("database_redirect_preference_list", "'other_.*:0,.*redirect.*:standby'")
+            .set("user_redirect_preference_list", "'alice:primary,.*:0'")
+            .set("app_name_redirect_preference_list", "'to_the_third:2,half:2(0)'")
+    });
+    scene.expect(&[("SELECT n FROM t", STANDBY)]);
+    for (application, statement, node) in
+        [("to_the_third", "SELECT n + 2 FROM t", 2), ("half", "SELECT n + 3 FROM t", 1)]
+    {
+        let since = scene.marks();
+        let mut client = Client::try_connect(&scene.door(), &[("application_name", application)]).unwrap();
+        client.query(statement).succeeded();
+        client.terminate();
+        assert_eq!(scene.nodes_that_ran(statement, &since), [node], "{application}");
+    }
+    let by_user = |conf| reads_on_one(conf).set("user_redirect_preference_list", "'nobody:1,.*:0'");
+    Scene::new("redirect_user", by_user).expect(&[("SELECT n + 4 FROM t", PRIMARY)]);
+}
