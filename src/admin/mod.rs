@@ -131,7 +131,8 @@ mod tests {
     }
 
     fn segment(sessions_per_worker: usize) -> Segment {
-        let sizes = Sizes { workers: 2, sessions_per_worker, pools_per_worker: 2, nodes: 2, answers: 0 };
+        let sizes =
+            Sizes { workers: 2, sessions_per_worker, pools_per_worker: 2, nodes: 2, ..Sizes::default() };
         let segment = Segment::create(sizes).unwrap();
         segment.set_status(0, NodeStatus::Up, "", NOW);
         segment.set_status(1, NodeStatus::Waiting, "", NOW);

@@ -15,6 +15,7 @@ use foldhash::fast::RandomState;
 use lru::LruCache;
 use sha2::{Digest, Sha256};
 
+use crate::error::NodeId;
 use crate::shm::{CatalogKey, Segment};
 use crate::sql::{Facts, Name, ParseOutcome, facts};
 
@@ -27,13 +28,19 @@ pub enum Question {
     Relation(Name),
     /// Which temporary relations has this session? Never remembered here: it is a matter of the session.
     Temporary,
+    /// How far has the primary written? Neither is this remembered here, nor the next.
+    Written,
+    /// How far has this node replayed?
+    Replayed(NodeId),
 }
 
 /// What the functions of a name may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volatility {
-    /// None is volatile.
+    /// None is volatile, and all are PostgreSQL's own.
     Harmless,
+    /// None is volatile, but one is not PostgreSQL's: it may read any table.
+    Reads,
     /// A volatile one of PostgreSQL itself: it writes no table and creates nothing that outlives the statement.
     Builtin,
     /// Another volatile one, or there is no function of that name: it may do anything.
@@ -179,7 +186,7 @@ impl CachedCatalog<'_> {
             Question::Relation(name) => {
                 insert(&mut known.relations, name, Entry { known: relation(value), at }, self.size);
             }
-            Question::Temporary => {}
+            Question::Temporary | Question::Written | Question::Replayed(_) => {}
         }
     }
 
@@ -231,7 +238,7 @@ fn key(database: &str, question: &Question) -> Option<CatalogKey> {
     let (kind, name) = match question {
         Question::Function(name) => (b'f', name),
         Question::Relation(name) => (b'r', name),
-        Question::Temporary => return None,
+        Question::Temporary | Question::Written | Question::Replayed(_) => return None,
     };
     let schema = name.schema.as_deref();
     let mut hash = Sha256::new();
@@ -255,10 +262,12 @@ pub fn question_sql(question: &Question) -> String {
         Question::Function(name) => function_sql(name),
         Question::Relation(name) => relation_sql(name),
         Question::Temporary => TEMPORARY_SQL.to_owned(),
+        Question::Written => "SELECT pg_catalog.pg_current_wal_insert_lsn()".to_owned(),
+        Question::Replayed(_) => "SELECT pg_catalog.pg_last_wal_replay_lsn()".to_owned(),
     }
 }
 
-/// 2: one that may do anything; 1: a volatile one of PostgreSQL; 0: neither.
+/// 2: one that may do anything; 1: a volatile one of PostgreSQL; 3: one that reads; 0: none of these.
 fn function_sql(name: &Name) -> String {
     let functions = format!(
         "SELECT 1 FROM pg_catalog.pg_proc WHERE proname OPERATOR(pg_catalog.=) {}{}",
@@ -278,7 +287,9 @@ fn function_sql(name: &Name) -> String {
     let volatile = format!("{functions} AND provolatile OPERATOR(pg_catalog.=) 'v'");
     format!(
         "SELECT CASE WHEN EXISTS ({volatile} AND pronamespace OPERATOR(pg_catalog.<>) {PG_CATALOG}){missing} THEN 2 \
-         WHEN EXISTS ({volatile}) THEN 1 ELSE 0 END"
+         WHEN EXISTS ({volatile}) THEN 1 \
+         WHEN EXISTS ({functions} AND provolatile OPERATOR(pg_catalog.=) 's' \
+         AND pronamespace OPERATOR(pg_catalog.<>) {PG_CATALOG}) THEN 3 ELSE 0 END"
     )
 }
 
@@ -325,6 +336,7 @@ fn volatility(value: &[u8]) -> Volatility {
     match value {
         b"0" => Volatility::Harmless,
         b"1" => Volatility::Builtin,
+        b"3" => Volatility::Reads,
         _ => Volatility::Volatile,
     }
 }
@@ -384,7 +396,14 @@ mod tests {
     use crate::shm::Sizes;
 
     fn segment() -> Segment {
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, answers: 64 };
+        let sizes = Sizes {
+            workers: 1,
+            sessions_per_worker: 1,
+            pools_per_worker: 1,
+            nodes: 1,
+            answers: 64,
+            tables: 0,
+        };
         Segment::create(sizes).unwrap()
     }
 

@@ -241,6 +241,8 @@ parameters! {
             "How long reads stay on the primary after a write in the same session.";
         dml_adaptive_object_relationship_list: String = checked("", lists::check_relationships), Reload,
             "For dml_adaptive: which functions and tables write to which others.";
+        read_after_write: ReadAfterWrite = words("off", ReadAfterWrite::WORDS), Session,
+            "Whose commits a read sees wherever it goes: those of its session, or of all that go through here.";
         statement_level_load_balance: bool = switch(false), Reload,
             "Choose the server for each read, not once a session.";
         track_table_mutation_table_size: i64 = int(2048, 128, 131_072), Init,

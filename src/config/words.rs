@@ -63,6 +63,8 @@ words! {
         DmlAdaptive = "dml_adaptive",
         DmlAdaptiveGlobal = "dml_adaptive_global",
     }
+    /// `read_after_write`: whose commits a read must see, wherever it goes.
+    ReadAfterWrite { Off = "off", Session = "session", Global = "global" }
     /// `load_balance_mode_algo`. A boolean is understood as well: early files held one here.
     LoadBalanceModeAlgo {
         Heuristic = "heuristic" | "off" | "false" | "no" | "0",

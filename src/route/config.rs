@@ -1,11 +1,12 @@
 //! The part of the configuration that routing reads, prepared once: patterns are compiled here, not per query.
 #![forbid(unsafe_code)]
 
+use super::adaptive::Relationships;
 use super::pattern::PatternList;
 use super::redirect::Redirects;
 pub(super) use crate::config::CheckTempTable as CheckTemp;
 use crate::config::{self, Config};
-pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite};
+pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite, ReadAfterWrite};
 
 /// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
 #[derive(Clone, Debug)]
@@ -38,6 +39,32 @@ pub struct RouteConfig {
     pub primary_routing: PatternList,
     /// Where the reads of some sessions go.
     pub redirects: RedirectLists,
+    /// `dml_adaptive_object_relationship_list`.
+    pub relationships: Relationships,
+    /// `read_after_write`.
+    pub read_after_write: ReadAfterWrite,
+    /// How long `dml_adaptive_global` remembers what was written.
+    pub memory: WriteMemory,
+}
+
+/// `track_table_mutation_*`, the times in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteMemory {
+    /// Times the delay of the standbys.
+    pub factor: f64,
+    /// But not longer.
+    pub most_micros: u64,
+    /// After the start everything counts as written.
+    pub cold_start_micros: u64,
+}
+
+impl WriteMemory {
+    /// How long a table counts as written, with standbys that are so far behind; `None`: nobody knows how far.
+    pub fn lifetime(&self, lag_micros: Option<u64>) -> u64 {
+        // As in pgpool-II the shortest memory is a tenth of a second.
+        let wanted = lag_micros.map(|lag| ((lag as f64 * self.factor) as u64).max(100_000));
+        wanted.unwrap_or(self.most_micros).min(self.most_micros)
+    }
 }
 
 /// `user_redirect_preference_list` and its like.
@@ -93,12 +120,30 @@ impl From<&Config> for RouteConfig {
                 write: patterns(&config.write_function_list),
             },
             primary_routing: patterns(&config.primary_routing_query_pattern_list),
+            relationships: Relationships::new(
+                &config::relationships(&config.dml_adaptive_object_relationship_list).unwrap_or_default(),
+            ),
+            read_after_write: config.read_after_write,
+            memory: WriteMemory {
+                factor: config.track_table_mutation_ttl_factor,
+                most_micros: natural(config.track_table_mutation_max_staleness).saturating_mul(1000),
+                cold_start_micros: natural(config.track_table_mutation_cold_start_duration)
+                    .saturating_mul(1000),
+            },
             redirects: RedirectLists {
                 user: redirects(&config.user_redirect_preference_list),
                 database: redirects(&config.database_redirect_preference_list),
                 application: redirects(&config.app_name_redirect_preference_list),
             },
         }
+    }
+}
+
+impl RouteConfig {
+    /// Whether the tables that a transaction writes must be remembered.
+    pub fn remembers_tables(&self) -> bool {
+        matches!(self.on_write, OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal)
+            || self.read_after_write == ReadAfterWrite::Global
     }
 }
 
@@ -119,6 +164,9 @@ impl Default for RouteConfig {
             functions: FunctionLists::default(),
             primary_routing: PatternList::default(),
             redirects: RedirectLists::default(),
+            relationships: Relationships::default(),
+            read_after_write: ReadAfterWrite::Off,
+            memory: WriteMemory { factor: 5.0, most_micros: 60_000_000, cold_start_micros: 2_000_000 },
         }
     }
 }

@@ -54,11 +54,14 @@ fn one_node_only(mode: Mode) -> Option<Reason> {
 }
 
 pub(super) fn go(target: Target, reason: Reason, write: Write) -> Decision {
-    Decision::Go(Route { target, reason, write })
+    Decision::Go(Route { target, reason, write, after: 0 })
 }
 
 fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
-    let write = write_of(statement);
+    let write = match scene.written_by(statement) {
+        Ok(write) => write,
+        Err(questions) => return Decision::Ask(questions),
+    };
     match &statement.kind {
         Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
         Kind::Prepare { inner, .. } => one(inner, scene),
@@ -105,10 +108,15 @@ pub(super) fn write_of(statement: &Statement) -> Write {
     match &statement.kind {
         Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_) => Write::No,
         Kind::SetTransaction { options, .. } if options.read_only == Some(true) => Write::No,
-        Kind::Do | Kind::Call | Kind::Other => Write::Opaque,
+        Kind::Do | Kind::Call | Kind::Other | Kind::CommitPrepared => Write::Opaque,
         // CREATE FUNCTION, ALTER TYPE …: it names no table and may concern all.
         Kind::Ddl if statement.written.is_empty() => Write::Opaque,
-        _ => Write::Known,
+        // FETCH runs what DECLARE has only planned.
+        Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::Truncate | Kind::CopyFrom => {
+            Write::Known
+        }
+        Kind::Ddl | Kind::Fetch(_) | Kind::CopyTo { .. } | Kind::Select => Write::Known,
+        _ => Write::State,
     }
 }
 

@@ -5,6 +5,7 @@
 //! `session`, and by whoever wants to explain a route.
 #![forbid(unsafe_code)]
 
+mod adaptive;
 mod config;
 mod decide;
 mod node;
@@ -15,7 +16,8 @@ mod redirect;
 #[cfg(test)]
 mod tests;
 
-pub use config::{FunctionLists, Mode, OnWrite, RouteConfig};
+pub use adaptive::{Writes, same_table, tables_written};
+pub use config::{FunctionLists, Mode, OnWrite, ReadAfterWrite, RouteConfig};
 pub use decide::decide;
 pub use node::{choose_balance_node, node_for_read};
 pub use pattern::{PatternError, PatternList};
@@ -36,6 +38,10 @@ pub struct SessionView<'a> {
     pub in_transaction: bool,
     /// The transaction has failed and waits for ROLLBACK.
     pub tx_failed: bool,
+    /// The tables that the transaction has written, where that is remembered.
+    pub written: &'a [Name],
+    /// What all sessions have written.
+    pub writes: &'a dyn Writes,
     /// The transaction is open on the primary alone: it was begun inside a string of several statements, or
     /// nobody knows how.
     pub tx_primary_only: bool,
@@ -69,6 +75,8 @@ pub struct Route {
     pub reason: Reason,
     /// How it counts for the memory of the session.
     pub write: Write,
+    /// The newest commit that a standby must have to serve it; 0: none.
+    pub after: u64,
 }
 
 /// What a statement leaves behind.
@@ -77,6 +85,8 @@ pub enum Write {
     /// Nothing.
     #[default]
     No,
+    /// It counts as a write by pgpool-II's rules, but changes no data: SET, SAVEPOINT …
+    State,
     /// Nothing in other tables than those that it names.
     Known,
     /// It may have written, and created, anything.

@@ -32,9 +32,11 @@ pub fn choose_balance_node(
 /// The node that a preference gives, if one can serve it.
 fn prefer(cluster: &ClusterView, Preference { to, weight }: Preference, random: f64) -> Option<NodeId> {
     // The part of the random number behind the decision is one again.
-    let (is_for_it, rest) =
-        if random < weight { (true, random / weight) } else { (false, (random - weight) / (1.0 - weight)) };
-    let rest = if rest.is_finite() { rest } else { 0.0 };
+    let (is_for_it, rest) = if random < weight || weight >= 1.0 {
+        (true, random / weight)
+    } else {
+        (false, (random - weight) / (1.0 - weight))
+    };
     let usable = |id: NodeId| cluster.node(id).is_some_and(|node| node.usable);
     let node = match to {
         RedirectTo::Node(id) => Some(id).filter(|id| usable(*id))?,

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
+use super::adaptive::same_table;
 use super::config::CheckTemp;
 use super::decide::{go, write_of};
 use super::{
-    Catalog, ClusterView, Decision, OnWrite, Question, Reason, RouteConfig, SessionView, Target, Volatility,
-    Write,
+    Catalog, ClusterView, Decision, OnWrite, Question, ReadAfterWrite, Reason, Route, RouteConfig,
+    SessionView, Target, Volatility, Write,
 };
 use crate::sql::{Facts, Kind, Name, ParseOutcome, Statement};
 
@@ -33,6 +34,8 @@ struct Found {
     function: Option<(Reason, Write)>,
     relations_to_ask: Vec<Question>,
     functions_to_ask: Vec<Question>,
+    /// The newest commit that a standby must have.
+    after: u64,
 }
 
 /// Most views that are looked into for one statement.
@@ -84,7 +87,8 @@ impl Scene<'_> {
                 let mut questions = found.relations_to_ask;
                 questions.append(&mut found.functions_to_ask);
                 if questions.is_empty() {
-                    go(Target::Balance, Reason::Read, Write::No)
+                    let (target, reason, write) = (Target::Balance, Reason::Read, Write::No);
+                    Decision::Go(Route { target, reason, write, after: found.after })
                 } else {
                     Decision::Ask(questions)
                 }
@@ -109,8 +113,35 @@ impl Scene<'_> {
                 }
             }
             Kind::Prepare { inner, .. } => self.may_write(inner),
-            _ => write_of(statement),
+            Kind::Declare { inner, .. } | Kind::Explain { analyze: true, inner } => {
+                self.may_write(inner).max(Write::State)
+            }
+            kind => {
+                let unknown =
+                    self.config.remembers_tables() && has_functions(kind) && self.calls_unknown(statement);
+                if unknown { Write::Opaque } else { write_of(statement) }
+            }
         }
+    }
+
+    /// What a statement leaves behind that is not a read. The error is what must be asked first: who remembers tables
+    /// must know whether a function in INSERT and its like writes others.
+    pub(super) fn written_by(&self, statement: &Statement) -> Result<Write, Vec<Question>> {
+        if self.config.remembers_tables() && has_functions(&statement.kind) {
+            let mut found = Found::default();
+            self.functions(statement, None, &mut found);
+            if !found.functions_to_ask.is_empty() {
+                return Err(found.functions_to_ask);
+            }
+        }
+        Ok(self.may_write(statement))
+    }
+
+    /// Whether a function is called of which nobody knows what it writes.
+    fn calls_unknown(&self, statement: &Statement) -> bool {
+        let mut found = Found::default();
+        self.functions(statement, None, &mut found);
+        !found.functions_to_ask.is_empty() || found.function.is_some_and(|(_, write)| write == Write::Opaque)
     }
 
     /// No other node could serve a read, so the catalog need not be asked.
@@ -162,6 +193,9 @@ impl Scene<'_> {
         if session.tx_primary_only {
             return Some(Reason::TransactionOnPrimary);
         }
+        if self.config.on_write == OnWrite::DmlAdaptiveGlobal && session.writes.lately(None) {
+            return Some(Reason::WrittenLately);
+        }
         if !session.in_transaction {
             return None;
         }
@@ -175,9 +209,12 @@ impl Scene<'_> {
             OnWrite::Off => None,
             OnWrite::TransTransaction if session.tx_wrote.is_any() => Some(Reason::TransactionWrote),
             OnWrite::TransTransaction => session.trans_wrote.then_some(Reason::EarlierTransactionWrote),
-            // The two adaptive values will remember tables; until then they are as strict as this.
-            OnWrite::Transaction | OnWrite::Always | OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal => {
+            OnWrite::Transaction | OnWrite::Always => {
                 session.tx_wrote.is_any().then_some(Reason::TransactionWrote)
+            }
+            // What is known to be written forbids to read those tables only.
+            OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal => {
+                (session.tx_wrote == Write::Opaque).then_some(Reason::TransactionWrote)
             }
         }
     }
@@ -244,6 +281,7 @@ impl Scene<'_> {
             found.relations_to_ask.push(Question::Temporary);
         }
         for name in relations.iter().filter(|name| !is_catalog(name) && !name.in_temp_schema()) {
+            self.look_at_writes(name, found);
             let Some(known) = self.catalog.relation(name) else {
                 found.relations_to_ask.push(Question::Relation(name.clone()));
                 continue;
@@ -262,6 +300,22 @@ impl Scene<'_> {
             {
                 views.push((name.clone(), facts));
             }
+        }
+    }
+
+    /// Whether the table was written where a standby does not have it.
+    fn look_at_writes(&self, name: &Name, found: &mut Found) {
+        let session = self.session;
+        if matches!(self.config.on_write, OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal) {
+            if session.in_transaction && session.written.iter().any(|written| same_table(written, name)) {
+                found.forbid(Reason::TableWritten(name.clone()));
+            }
+            if self.config.on_write == OnWrite::DmlAdaptiveGlobal && session.writes.lately(Some(name)) {
+                found.forbid(Reason::TableWrittenLately(name.clone()));
+            }
+        }
+        if self.config.read_after_write == ReadAfterWrite::Global {
+            found.after = found.after.max(session.writes.last_commit(name));
         }
     }
 
@@ -292,6 +346,15 @@ impl Scene<'_> {
             } else {
                 match self.catalog.function(name) {
                     Some(Volatility::Harmless) => None,
+                    Some(Volatility::Reads) => {
+                        if self.config.read_after_write == ReadAfterWrite::Global {
+                            found.after = self.session.writes.newest_commit();
+                        }
+                        None
+                    }
+                    Some(Volatility::Volatile) if self.config.relationships.knows(name) => {
+                        Some((Reason::VolatileFunction(name.clone()), Write::Known))
+                    }
                     Some(Volatility::Builtin) => Some((Reason::VolatileFunction(name.clone()), Write::Known)),
                     Some(Volatility::Volatile) => {
                         Some((Reason::VolatileFunction(name.clone()), Write::Opaque))
@@ -310,6 +373,11 @@ impl Scene<'_> {
             }
         }
     }
+}
+
+/// Commands that write tables which they name, and call functions.
+fn has_functions(kind: &Kind) -> bool {
+    matches!(kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::CopyFrom)
 }
 
 impl Found {

@@ -73,6 +73,12 @@ pub enum Reason {
     Sequence(Name),
     /// Reads a view, of which this is true.
     View(Name, Box<Reason>),
+    /// Reads a table that the transaction has written (`dml_adaptive`).
+    TableWritten(Name),
+    /// Reads a table that some session has written lately (`dml_adaptive_global`).
+    TableWrittenLately(Name),
+    /// Some session has written lately, and nobody knows what; or the program has just started.
+    WrittenLately,
     /// Matches `primary_routing_query_pattern_list`.
     PrimaryPattern,
     /// Calls a function that `read_only_function_list` leaves out.
@@ -102,6 +108,8 @@ impl fmt::Display for Reason {
             Reason::SystemCatalog(name) => write!(f, "reads system catalog {name}"),
             Reason::TempTable(name) => write!(f, "reads temporary table {name}"),
             Reason::UnloggedTable(name) => write!(f, "reads unlogged table {name}"),
+            Reason::TableWritten(name) => write!(f, "the transaction has written table {name}"),
+            Reason::TableWrittenLately(name) => write!(f, "table {name} was written a short while ago"),
             Reason::Sequence(name) => write!(f, "reads sequence {name}"),
             Reason::View(name, reason) => write!(f, "view {name}: {reason}"),
             Reason::NotReadOnlyFunction(name) => {
@@ -147,6 +155,9 @@ impl Reason {
             Reason::TransactionWrote => "the transaction has written",
             Reason::EarlierTransactionWrote => "an earlier transaction of the session has written",
             Reason::SessionWrote => "the session has written",
+            Reason::WrittenLately => {
+                "some tables were written a short while ago, or all of this has just begun"
+            }
             Reason::PrimaryPattern => "matches primary_routing_query_pattern_list",
             Reason::BalanceNode => "the session's node for reads",
             // Those with a name or a node write themselves.

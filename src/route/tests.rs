@@ -1,12 +1,13 @@
 //! The rule table as a test: text × session × configuration → target and reason.
 //!
 //! A row reads `target | reason`; the target is `P` primary, `B` balance node, `E` everywhere, `X` where it was
-//! prepared, with `w` after it when the statement counts as a write for the memory of the session, `W` when it may have
-//! written anything.
+//! prepared. A letter after it says that the statement counts as a write for the memory of the session: `s` without any
+//! change of data, `w` of the tables that it names, `W` of any. `after 5`: the node must have that commit.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
 
+use super::adaptive::Relationships;
 use super::config::CheckTemp;
 use super::*;
 use crate::sql::facts;
@@ -23,6 +24,8 @@ impl Catalog for TestCatalog {
             Some(Volatility::Volatile)
         } else if begins(&["nextval", "setval", "random"]) {
             Some(Volatility::Builtin)
+        } else if begins(&["reads"]) {
+            Some(Volatility::Reads)
         } else {
             Some(Volatility::Harmless)
         }
@@ -51,6 +54,25 @@ impl Catalog for TestCatalog {
     }
 }
 
+/// Tables beginning with `late` were written lately, by commit 5 of 9.
+struct TestWrites {
+    all: bool,
+}
+
+impl Writes for TestWrites {
+    fn lately(&self, table: Option<&Name>) -> bool {
+        table.map_or(self.all, |table| table.name.starts_with("late"))
+    }
+
+    fn last_commit(&self, table: &Name) -> u64 {
+        if table.name.starts_with("late") { 5 } else { 1 }
+    }
+
+    fn newest_commit(&self) -> u64 {
+        9
+    }
+}
+
 fn node(id: NodeId, weight: f64) -> NodeView {
     NodeView { id, usable: true, weight, is_primary: id == 0, lag_bytes: Some(0), lag_micros: Some(0) }
 }
@@ -64,6 +86,8 @@ fn idle<'a>() -> SessionView<'a> {
         balance_node: Some(1),
         in_transaction: false,
         tx_failed: false,
+        written: &[],
+        writes: &TestWrites { all: false },
         tx_primary_only: false,
         tx_wrote: Write::No,
         trans_wrote: false,
@@ -88,7 +112,7 @@ fn show(decision: Decision) -> String {
             let ask = |question: &Question| match question {
                 Question::Function(name) => format!("function {name}"),
                 Question::Relation(name) => format!("relation {name}"),
-                Question::Temporary => "temporary".to_owned(),
+                question => format!("{question:?}").to_lowercase(),
             };
             return format!("ask {}", questions.iter().map(ask).collect::<Vec<_>>().join(", "));
         }
@@ -103,10 +127,12 @@ fn show(decision: Decision) -> String {
     assert!(!reason.is_empty(), "{:?} has no text", route.reason);
     let write = match route.write {
         Write::No => "",
+        Write::State => " s",
         Write::Known => " w",
         Write::Opaque => " W",
     };
-    format!("{target}{write} | {reason}")
+    let after = if route.after > 0 { format!(" after {}", route.after) } else { String::new() };
+    format!("{target}{write}{after} | {reason}")
 }
 
 fn route_in(text: &str, session: &SessionView<'_>, cluster: &ClusterView, config: &RouteConfig) -> String {
@@ -139,8 +165,8 @@ const LETTER: &str = "P w | does not begin like a read (allow_sql_comments is of
 const MODIFIES: &str = "P w | changes data inside a query";
 const LOCKS: &str = "P w | locks rows";
 const CONTROL: &str = "E | transaction control";
-const STATE: &str = "E w | changes the state of the session";
-const REFUSED: &str = "P w | a standby refuses this setting";
+const STATE: &str = "E s | changes the state of the session";
+const REFUSED: &str = "P s | a standby refuses this setting";
 const DDL: &str = "P w | DDL runs on the primary";
 const DDL_OF_ANY: &str = "P W | DDL runs on the primary";
 const SEVERAL: &str = "P | several statements in one query";
@@ -426,28 +452,28 @@ fn what_the_primary_alone_can_do() {
         ("COPY t TO '/tmp/x'", "P w | COPY to a file runs on the primary"),
         ("COPY (SELECT 1) TO PROGRAM 'x'", "P w | COPY to a file runs on the primary"),
         ("PREPARE p AS INSERT INTO t VALUES (1)", "P w | INSERT runs on the primary"),
-        ("PREPARE TRANSACTION 'x'", "P w | PREPARE TRANSACTION runs on the primary"),
-        ("COMMIT PREPARED 'x'", "P w | COMMIT PREPARED runs on the primary"),
-        ("ROLLBACK PREPARED 'x'", "P w | ROLLBACK PREPARED runs on the primary"),
-        ("SET CONSTRAINTS ALL DEFERRED", "P w | SET CONSTRAINTS runs on the primary"),
-        ("EXPLAIN SELECT 1", "P w | EXPLAIN runs on the primary"),
-        ("EXPLAIN ANALYZE SELECT 1", "P w | EXPLAIN runs on the primary"),
+        ("PREPARE TRANSACTION 'x'", "P s | PREPARE TRANSACTION runs on the primary"),
+        ("COMMIT PREPARED 'x'", "P W | COMMIT PREPARED runs on the primary"),
+        ("ROLLBACK PREPARED 'x'", "P s | ROLLBACK PREPARED runs on the primary"),
+        ("SET CONSTRAINTS ALL DEFERRED", "P s | SET CONSTRAINTS runs on the primary"),
+        ("EXPLAIN SELECT 1", "P s | EXPLAIN runs on the primary"),
+        ("EXPLAIN ANALYZE SELECT 1", "P s | EXPLAIN runs on the primary"),
         ("EXPLAIN ANALYZE UPDATE t SET x = 1", "P w | EXPLAIN runs on the primary"),
-        ("DECLARE c CURSOR FOR SELECT 1", "P w | DECLARE runs on the primary"),
+        ("DECLARE c CURSOR FOR SELECT 1", "P s | DECLARE runs on the primary"),
         ("FETCH 1 FROM c", "P w | FETCH runs on the primary"),
         ("MOVE 1 FROM c", "P w | FETCH runs on the primary"),
-        ("CLOSE c", "P w | CLOSE runs on the primary"),
-        ("LISTEN x", "P w | LISTEN runs on the primary"),
-        ("UNLISTEN x", "P w | UNLISTEN runs on the primary"),
-        ("NOTIFY x", "P w | NOTIFY runs on the primary"),
-        ("LOCK t", "P w | LOCK runs on the primary"),
-        ("LOCK t IN ROW EXCLUSIVE MODE", "P w | LOCK runs on the primary"),
-        ("LOCK t IN SHARE MODE", "P w | LOCK runs on the primary"),
+        ("CLOSE c", "P s | CLOSE runs on the primary"),
+        ("LISTEN x", "P s | LISTEN runs on the primary"),
+        ("UNLISTEN x", "P s | UNLISTEN runs on the primary"),
+        ("NOTIFY x", "P s | NOTIFY runs on the primary"),
+        ("LOCK t", "P s | LOCK runs on the primary"),
+        ("LOCK t IN ROW EXCLUSIVE MODE", "P s | LOCK runs on the primary"),
+        ("LOCK t IN SHARE MODE", "P s | LOCK runs on the primary"),
         ("CALL p()", "P W | CALL runs on the primary"),
         ("DO 'x'", "P W | DO runs on the primary"),
-        ("VACUUM", "P w | VACUUM runs on the primary"),
-        ("ANALYZE t", "P w | VACUUM runs on the primary"),
-        ("CHECKPOINT", "P w | CHECKPOINT runs on the primary"),
+        ("VACUUM", "P s | VACUUM runs on the primary"),
+        ("ANALYZE t", "P s | VACUUM runs on the primary"),
+        ("CHECKPOINT", "P s | CHECKPOINT runs on the primary"),
         ("LOAD 'x'", "P W | this command runs on the primary"),
         ("CREATE TABLE t (x int)", DDL),
         ("CREATE TABLE t AS SELECT 1", DDL),
@@ -477,8 +503,8 @@ fn what_every_node_of_the_session_must_see() {
         ("COMMIT AND CHAIN", CONTROL),
         ("ROLLBACK TO s", CONTROL),
         // Counted as writes by pgpool-II.
-        ("SAVEPOINT s", "E w | transaction control"),
-        ("RELEASE s", "E w | transaction control"),
+        ("SAVEPOINT s", "E s | transaction control"),
+        ("RELEASE s", "E s | transaction control"),
         ("SET work_mem = '1MB'", STATE),
         ("SET LOCAL work_mem = '1MB'", STATE),
         ("SET search_path TO x", STATE),
@@ -513,8 +539,8 @@ fn what_every_node_of_the_session_must_see() {
         ("SET transaction_isolation = 'SERIALIZABLE'", REFUSED),
         ("SET default_transaction_isolation TO serializable", REFUSED),
         ("SET TRANSACTION SNAPSHOT '00000003-1'", REFUSED),
-        ("LOCK t IN ACCESS SHARE MODE", "E w | lock that a standby accepts"),
-        ("LOCK t IN ROW SHARE MODE", "E w | lock that a standby accepts"),
+        ("LOCK t IN ACCESS SHARE MODE", "E s | lock that a standby accepts"),
+        ("LOCK t IN ROW SHARE MODE", "E s | lock that a standby accepts"),
         ("EXECUTE p", "X p | where it was prepared"),
         ("EXECUTE \"P\" (1, 'x')", "X P | where it was prepared"),
         ("DEALLOCATE p", "X p | where it was prepared"),
@@ -539,7 +565,7 @@ fn several_statements_and_what_is_not_understood() {
             ("SELECT 1; SELECT ask()", "P W | several statements in one query"),
             ("SELECT 1; SELECT 1 FOR UPDATE", SEVERAL_W),
             ("SELECT 1; PREPARE p AS DELETE FROM t", SEVERAL_W),
-            ("SET x.y = 1; SELECT 1", SEVERAL_W),
+            ("SET x.y = 1; SELECT 1", "P s | several statements in one query"),
             ("SELEC 1", "P W | not understood, so treated as a write"),
             ("SELECT 1 FROM", "P W | not understood, so treated as a write"),
             ("PGPOOL SHOW x", "P W | not understood, so treated as a write"),
@@ -612,8 +638,8 @@ fn reads_inside_a_transaction() {
             ("", "P | the transaction is open on the primary only"),
             ("COMMIT", "P | the transaction is open on the primary only"),
             ("ROLLBACK", "P | the transaction is open on the primary only"),
-            ("SAVEPOINT s", "P w | the transaction is open on the primary only"),
-            ("SET x.y = 1", "P w | the transaction is open on the primary only"),
+            ("SAVEPOINT s", "P s | the transaction is open on the primary only"),
+            ("SET x.y = 1", "P s | the transaction is open on the primary only"),
             ("INSERT INTO t VALUES (1)", "P w | INSERT runs on the primary"),
         ],
     );
@@ -633,8 +659,9 @@ fn the_memory_of_writes_by_disable_load_balance_on_write() {
         (OnWrite::Transaction, tx, READ, READ),
         (OnWrite::TransTransaction, tx, trans, READ),
         (OnWrite::Always, always, always, always),
-        (OnWrite::DmlAdaptive, tx, READ, READ),
-        (OnWrite::DmlAdaptiveGlobal, tx, READ, READ),
+        // With no table remembered.
+        (OnWrite::DmlAdaptive, READ, READ, READ),
+        (OnWrite::DmlAdaptiveGlobal, READ, READ, READ),
     ];
     for (on_write, now, later, outside) in table {
         check(&wrote(), &on(on_write), &[("SELECT 1", now)]);
@@ -644,6 +671,91 @@ fn the_memory_of_writes_by_disable_load_balance_on_write() {
         check(&in_tx(), &on(on_write), &[("SELECT 1", READ)]);
         check(&idle(), &on(on_write), &[("SELECT 1", READ)]);
     }
+}
+
+#[test]
+fn dml_adaptive_keeps_the_reads_of_written_tables() {
+    let written = [Name::new(None, "one"), Name::new(Some("s"), "two")];
+    let session = || SessionView { written: &written, ..wrote() };
+    let config = || with(|c| c.on_write = OnWrite::DmlAdaptive);
+    check(
+        &session(),
+        &config(),
+        &[
+            ("SELECT * FROM t", READ),
+            ("SELECT * FROM one", "P | the transaction has written table one"),
+            ("SELECT * FROM t, x.one", "P | the transaction has written table x.one"),
+            ("SELECT * FROM two", "P | the transaction has written table two"),
+            ("SELECT * FROM x.two", READ),
+            ("WITH one AS (SELECT 1) TABLE one", READ),
+            ("SELECT (SELECT max(x) FROM one)", "P | the transaction has written table one"),
+            ("COPY one TO STDOUT", "P | the transaction has written table one"),
+            ("INSERT INTO t VALUES (f())", "P w | INSERT runs on the primary"),
+            ("INSERT INTO t VALUES (vol())", "P W | INSERT runs on the primary"),
+            ("INSERT INTO t VALUES (nextval('s'))", "P w | INSERT runs on the primary"),
+            // What it writes besides must be known for the reads that follow.
+            ("INSERT INTO t VALUES (ask())", "ask function ask"),
+            ("DO 'x'", "P W | DO runs on the primary"),
+            ("SAVEPOINT a", "E s | transaction control"),
+        ],
+    );
+    let opaque = || SessionView { tx_wrote: Write::Opaque, ..session() };
+    check(&opaque(), &config(), &[("SELECT * FROM t", "P | the transaction has written")]);
+    check(&SessionView { written: &written, ..idle() }, &config(), &[("SELECT * FROM one", READ)]);
+    let relationships = Relationships::new(&crate::config::relationships("vol_known():one").unwrap());
+    let known = with(|c| (c.on_write, c.relationships) = (OnWrite::DmlAdaptive, relationships));
+    check(
+        &in_tx(),
+        &known,
+        &[
+            ("SELECT vol_known()", "P w | function vol_known is volatile"),
+            ("SELECT vol_known(), vol()", "P W | function vol_known is volatile"),
+            ("UPDATE t SET x = vol_known()", "P w | UPDATE runs on the primary"),
+        ],
+    );
+}
+
+#[test]
+fn dml_adaptive_global_keeps_the_reads_of_what_anybody_has_written_lately() {
+    let config = with(|c| c.on_write = OnWrite::DmlAdaptiveGlobal);
+    for session in [idle(), in_tx()] {
+        check(
+            &session,
+            &config,
+            &[
+                ("TABLE t", READ),
+                ("TABLE late", "P | table late was written a short while ago"),
+                (
+                    "SELECT * FROM t WHERE x IN (TABLE s.late)",
+                    "P | table s.late was written a short while ago",
+                ),
+                ("SELECT 1", READ),
+            ],
+        );
+    }
+    let all = SessionView { writes: &TestWrites { all: true }, ..idle() };
+    let lately = "P | some tables were written a short while ago, or all of this has just begun";
+    check(&all, &config, &[("TABLE t", lately), ("SELECT 1", lately)]);
+    check(&all, &RouteConfig::default(), &[("TABLE late", READ)]);
+}
+
+#[test]
+fn a_read_says_which_commits_it_must_see() {
+    let config = with(|c| c.read_after_write = ReadAfterWrite::Global);
+    check(
+        &idle(),
+        &config,
+        &[
+            ("SELECT 1", READ),
+            ("SELECT lower('A')", READ),
+            ("TABLE t", "B after 1 | read"),
+            ("SELECT * FROM t, late", "B after 5 | read"),
+            // A function of the user's may read any table.
+            ("SELECT reads()", "B after 9 | read"),
+            ("TABLE view_plain", "B after 1 | read"),
+        ],
+    );
+    check(&idle(), &RouteConfig::default(), &[("TABLE late", READ), ("SELECT reads()", READ)]);
 }
 
 #[test]
@@ -695,9 +807,9 @@ fn modes_that_do_not_balance() {
             ("", off),
             ("BEGIN", off),
             ("COMMIT", off),
-            ("SET x.y = 1", "P w | load_balance_mode is off"),
-            ("DISCARD ALL", "P w | load_balance_mode is off"),
-            ("LOCK t IN ACCESS SHARE MODE", "P w | load_balance_mode is off"),
+            ("SET x.y = 1", "P s | load_balance_mode is off"),
+            ("DISCARD ALL", "P s | load_balance_mode is off"),
+            ("LOCK t IN ACCESS SHARE MODE", "P s | load_balance_mode is off"),
             ("EXECUTE p", "X p | where it was prepared"),
             ("INSERT INTO t VALUES (1)", "P w | INSERT runs on the primary"),
         ],
@@ -815,7 +927,7 @@ mod nodes {
         assert_eq!(shares(Standby, 1.0), [0, 33, 67]);
         assert_eq!(shares(Standby, 0.4), [60, 13, 27]);
         assert_eq!(shares(Node(7), 1.0), [25, 25, 50], "there is no such node");
-        assert_eq!(preferred(&view, Node(1), 1.0, 1.0), Some(2), "at the very end the others have it");
+        assert_eq!(preferred(&view, Node(1), 1.0, 1.0), Some(1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::writes::Laggards;
 use crate::auth::hba::Hba;
 use crate::auth::pool_passwd::PoolPasswd;
 use crate::cluster::relcache::RelCache;
@@ -33,6 +34,7 @@ pub struct Shared {
     pub view: ClusterView,
     pub facts: sql::Cache,
     pub relations: RelCache,
+    pub laggards: Laggards,
     pub passwords: Rc<PoolPasswd>,
     /// Rules of pool_hba.conf when `enable_pool_hba` is on.
     pub hba: Option<Hba>,

@@ -29,42 +29,53 @@ impl Session {
         };
         let backend = ctx.pool.get(slot)?;
         let sql = relcache::question_sql(&question);
-        let epoch = ctx.shared.relations.epoch(&self.key.database);
+        // Read before the question is put: what changes behind it, the answer need not have.
+        let state = match question {
+            Question::Written => ctx.shared.segment.commits(),
+            _ => ctx.shared.relations.epoch(&self.key.database),
+        };
         super::report::log_internal(&ctx.shared.config, node, backend.pid, &sql);
         let mut out = Vec::new();
         backend.put_query(&mut out, sql.as_bytes(), Purpose::LookUp);
         let conn = backend.conn;
         ctx.wire.send(conn, &out);
-        self.asking = Some((question, epoch));
+        self.asking = Some((question, state));
         Some(Step::Stall)
     }
 
     /// The node that has the catalog to ask. What the session has created itself stands on the lead alone.
     fn node_to_ask(&self, ctx: &Ctx<'_>, question: &Question) -> Option<NodeId> {
+        if let Question::Replayed(node) = question {
+            return Some(*node);
+        }
         let away = self
             .balance
             .filter(|_| ctx.shared.config.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode)
-            .filter(|_| *question != Question::Temporary && self.own_relations.is_none())
+            .filter(|_| {
+                !matches!(question, Question::Temporary | Question::Written) && self.own_relations.is_none()
+            })
             .filter(|node| self.may_use(ctx.shared, *node));
         away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(ctx.shared.view.writer())
     }
 
     /// The answer has come. Where the catalog cannot be read, the cautious answer is kept.
     pub(super) fn on_answer(&mut self, ctx: &mut Ctx<'_>, answer: Option<Vec<u8>>, error: Option<String>) {
-        let Some((question, epoch)) = self.asking.take() else { return };
+        let Some((question, state)) = self.asking.take() else { return };
         if let Some(error) = error {
             let text = format!("the catalog did not answer, the statement goes to the primary: {error}");
             let during = "while searching system catalog, When relcache is missed";
             log::Line::new(log::Level::Log, text).context(during).emit();
         }
-        let shared = &mut *ctx.shared;
         let value = answer.as_deref().unwrap_or_default();
-        if question == Question::Temporary {
+        match &question {
             // In doubt for ever it would be asked for ever.
-            self.temporary.set(relcache::temporary(value).unwrap_or_default());
-            return;
+            Question::Temporary => self.temporary.set(relcache::temporary(value).unwrap_or_default()),
+            Question::Written | Question::Replayed(_) => self.on_position(ctx, &question, value, state),
+            Question::Function(_) | Question::Relation(_) => {
+                let shared = &mut *ctx.shared;
+                let relations = self.own_relations.as_deref_mut().unwrap_or(&mut shared.relations);
+                relations.put(&self.key.database, &question, value, state, shared.now);
+            }
         }
-        let relations = self.own_relations.as_deref_mut().unwrap_or(&mut shared.relations);
-        relations.put(&self.key.database, &question, value, epoch, shared.now);
     }
 }

@@ -28,6 +28,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod writes;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ use std::time::Instant;
 
 pub use ctx::{CancelTarget, Ctx, Errand, Random, Shared};
 pub use finish::Lost;
+pub use writes::Laggards;
 
 use crate::cluster::relcache::RelCache;
 use crate::error::NodeId;
@@ -48,6 +50,7 @@ use crate::wire::startup::Startup;
 use settings::Settings;
 use temporary::Temporary;
 use transaction::Transaction;
+use writes::{OwnCommit, Unpublished, Wrote};
 
 /// How far a client is.
 enum Stage {
@@ -179,6 +182,12 @@ pub struct Session {
     trans_wrote: bool,
     ever_wrote: bool,
     settings: Settings,
+    /// What was written before it was known whether in a transaction.
+    early: Wrote,
+    unpublished: Unpublished,
+    own_commit: OwnCommit,
+    /// For the statement that waits nobody is asked any more for positions.
+    asked_enough: bool,
     own: Option<Box<own::OwnConfig>>,
     temporary: Temporary,
     /// What the catalog says since the transaction has changed it: not yet true for others.
@@ -257,6 +266,10 @@ impl Session {
             trans_wrote: false,
             ever_wrote: false,
             settings: Settings::default(),
+            early: Wrote::default(),
+            unpublished: Unpublished::default(),
+            own_commit: OwnCommit::None,
+            asked_enough: false,
             own: None,
             temporary: Temporary::default(),
             own_relations: None,

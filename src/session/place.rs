@@ -2,6 +2,7 @@
 //! session is in the middle of.
 #![forbid(unsafe_code)]
 
+use super::writes::SharedWrites;
 use super::{Ctx, Session, Shared, Source};
 use crate::error::NodeId;
 use crate::log;
@@ -30,7 +31,12 @@ impl Session {
         if let Some(batch) = self.batch.filter(|_| self.batch == self.lead(ctx))
             && !self.effects.is_empty()
         {
-            return Place::Node { node: batch, write: Write::No };
+            // What it is counts for the transaction that may have begun.
+            let write = match self.decide(ctx, facts, text) {
+                Decision::Go(route) => route.write,
+                Decision::Ask(_) => Write::Opaque,
+            };
+            return Place::Node { node: batch, write };
         }
         let mut decision = self.decide(ctx, facts, text);
         if let Decision::Go(Route { target: Target::Prepared(name), .. }) = &decision
@@ -53,7 +59,10 @@ impl Session {
         let lead = self.lead(ctx);
         let node = match &route.target {
             Target::Primary | Target::Everywhere => lead,
-            Target::Balance => self.batch.or_else(|| self.read_node(ctx)).or(lead),
+            Target::Balance => match self.fresh_node(ctx, lead, route.after) {
+                Ok(node) => node,
+                Err(question) => return Place::Ask(question),
+            },
             Target::Prepared(name) if is_deallocate(facts) => self.holder(ctx, name.as_bytes()).or(lead),
             Target::Prepared(_) => lead,
         };
@@ -97,14 +106,17 @@ impl Session {
     }
 
     fn decide(&mut self, ctx: &mut Ctx<'_>, facts: &Facts, text: &[u8]) -> Decision {
-        let Shared { relations, view: cluster, routes, now, .. } = &mut *ctx.shared;
+        let Shared { relations, view: cluster, routes, now, segment, .. } = &mut *ctx.shared;
+        let writes = SharedWrites { segment, database: &self.key.database, routes, view: cluster };
         let tx = self.transaction.as_ref();
         let view = SessionView {
             balance_node: self.balance,
             in_transaction: tx.is_some(),
             tx_failed: tx.is_some_and(|tx| tx.failed_on.is_some()),
             tx_primary_only: tx.is_some_and(|tx| !tx.may_spread()),
-            tx_wrote: tx.map_or(Write::No, |tx| tx.wrote),
+            tx_wrote: tx.map_or(Write::No, |tx| tx.wrote.write),
+            written: tx.map_or(&[], |tx| tx.wrote.tables.as_slice()),
+            writes: &writes,
             trans_wrote: self.trans_wrote,
             ever_wrote: self.ever_wrote,
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
@@ -139,7 +151,7 @@ impl Session {
     }
 
     /// Node for a read, with the delay of the standbys looked at now.
-    fn read_node(&mut self, ctx: &mut Ctx<'_>) -> Option<NodeId> {
+    pub(super) fn read_node(&mut self, ctx: &mut Ctx<'_>) -> Option<NodeId> {
         let shared = &mut *ctx.shared;
         let known = if shared.routes.statement_level { self.drawn } else { self.balance };
         if !known.is_some_and(|node| self.may_use(shared, node)) {

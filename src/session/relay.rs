@@ -191,11 +191,14 @@ impl Session {
             }
             b'C' if quiet.is_none() => {
                 self.done += 1;
-                match backend::command_tag(body) {
+                let tag = backend::command_tag(body);
+                match tag {
                     Ok(b"COMMIT") => self.ends.push_back(true),
                     Ok(b"ROLLBACK") => self.ends.push_back(false),
                     _ => {}
                 }
+                // PREPARE TRANSACTION commits nothing; what will, can be anything.
+                self.publish(ctx, self.transaction.is_none() || tag == Ok(b"COMMIT"));
             }
             b'I' | b's' if quiet.is_none() => self.done += 1,
             b'D' if quiet == Some(Purpose::LookUp) => {

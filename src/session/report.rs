@@ -42,7 +42,7 @@ impl Session {
         write: Write,
     ) {
         if write.is_any() {
-            self.note_write(write);
+            self.note_write(ctx, write, facts);
         }
         self.count(ctx, node, facts);
         if changes_session(facts) {

@@ -154,5 +154,6 @@ impl Session {
         self.in_flight += 1;
         self.flight += 1;
         self.sent = 0;
+        self.asked_enough = false;
     }
 }

@@ -4,6 +4,7 @@
 //! such a node has only read, so at the end it gets a COMMIT or ROLLBACK of ours behind the lead's.
 #![forbid(unsafe_code)]
 
+use super::writes::{OwnCommit, Wrote};
 use super::{Ctx, Effect, Session};
 use crate::error::NodeId;
 use crate::pool::Purpose;
@@ -16,7 +17,7 @@ pub(super) struct Transaction {
     pub(super) lead: NodeId,
     /// `None`: begun in a way that no other node can repeat.
     options: Option<BeginOptions>,
-    pub(super) wrote: Write,
+    pub(super) wrote: Wrote,
     /// It has changed the catalog.
     changed_catalog: bool,
     /// Node on which a statement failed; everything goes there until ROLLBACK.
@@ -25,7 +26,7 @@ pub(super) struct Transaction {
 
 impl Transaction {
     fn on(lead: NodeId) -> Transaction {
-        Transaction { lead, options: None, wrote: Write::No, changed_catalog: false, failed_on: None }
+        Transaction { lead, options: None, wrote: Wrote::default(), changed_catalog: false, failed_on: None }
     }
 
     /// Other nodes may join.
@@ -83,6 +84,8 @@ impl Session {
         self.ends.clear();
         if status == TxStatus::Idle {
             self.end(ctx, node, committed, false);
+            self.all_published();
+            self.early = Wrote::default();
             self.settings.end(!errored);
             // A batch that has been sent behind this one may have portals of its own already.
             if self.in_flight == 0 && self.batch.is_none() {
@@ -102,7 +105,8 @@ impl Session {
         if !self.settings.is_in_transaction() {
             self.mark_begin(node);
         }
-        self.transaction = Some(Transaction { options, ..Transaction::on(node) });
+        let wrote = std::mem::take(&mut self.early);
+        self.transaction = Some(Transaction { options, wrote, ..Transaction::on(node) });
     }
 
     fn mark_begin(&mut self, node: NodeId) {
@@ -177,17 +181,6 @@ impl Session {
         }
     }
 
-    /// A statement is sent that writes.
-    pub(super) fn note_write(&mut self, write: Write) {
-        self.ever_wrote = true;
-        if let Some(tx) = &mut self.transaction {
-            tx.wrote = tx.wrote.max(write);
-        }
-        if write == Write::Opaque {
-            self.temporary.doubt();
-        }
-    }
-
     fn note_setting(&mut self, node: NodeId, statement: &crate::sql::Statement, sql: Option<&str>) {
         let was = self.settings.newest();
         self.settings.note(statement, sql);
@@ -212,7 +205,10 @@ impl Session {
     /// No transaction is open on `node` any more, the last one to have had the client's statements.
     fn end(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
         let Some(tx) = &self.transaction else { return };
-        self.trans_wrote |= tx.wrote.is_any();
+        self.trans_wrote |= tx.wrote.write.is_any();
+        if committed && tx.wrote.write >= Write::Known {
+            self.own_commit = OwnCommit::Somewhere;
+        }
         if tx.changed_catalog {
             // Others see it from now on, or nobody ever.
             ctx.shared.relations.outdate(&self.key.database);

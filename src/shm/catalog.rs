@@ -95,7 +95,14 @@ mod tests {
 
     #[test]
     fn answers_are_of_their_question_and_epoch() {
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, answers: 2 };
+        let sizes = Sizes {
+            workers: 1,
+            sessions_per_worker: 1,
+            pools_per_worker: 1,
+            nodes: 1,
+            answers: 2,
+            tables: 0,
+        };
         let segment = Segment::create(sizes).unwrap();
         let key = |one: u64, two: u64| CatalogKey((u128::from(one) << 64) | u128::from(two));
         let get = |key, epoch| segment.shared_answer(key, epoch).map(|(answer, _)| answer);
@@ -115,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_change_is_seen_in_the_database_s_epoch() {
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, answers: 0 };
+        let sizes =
+            Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, ..Sizes::default() };
         let segment = Segment::create(sizes).unwrap();
         let before = (segment.catalog_epoch("a"), segment.catalog_epoch("b"));
         segment.outdate_catalog("a");

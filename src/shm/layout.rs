@@ -4,6 +4,8 @@
 //! head      started_at, generation, primary                            supervisor (generation: also the check)
 //!           catalog epochs                                             whoever changes a database
 //! answers   × answers               cell CatalogRow                   whoever asks; see `seqlock::try_write`
+//! replayed  × nodes                 position, commit                   whoever asks; the supervisor forgets it
+//! tables    × tables + 1            written at, commit                 whoever writes; the first is for all tables
 //! nodes     × nodes                 status | cell NodeState            supervisor
 //!                                   cell Probe                         replication check
 //! workers   × workers               sessions used | cell WorkerRow   that worker
@@ -33,12 +35,21 @@ pub struct Sizes {
     pub nodes: usize,
     /// Answers of the catalog that workers share.
     pub answers: usize,
+    /// Places for the tables that were written; several tables may have the same one.
+    pub tables: usize,
 }
 
 pub(super) const STARTED_AT: usize = 0;
 pub(super) const GENERATION: usize = 1;
 /// Number of the primary plus one; 0 while there is none.
 pub(super) const PRIMARY: usize = 2;
+
+/// Commits that clients were told of, and the newest position on the primary that is known with its commits.
+pub(super) const COMMITS: usize = 3;
+pub(super) const KNOWN_COMMITS: usize = 4;
+pub(super) const KNOWN_LSN: usize = 5;
+/// When the program started, by the clock that never goes back.
+pub(super) const STARTED_MICROS: usize = 6;
 
 const EPOCHS_AT: usize = 8;
 /// Databases share these by the hash of their names.
@@ -48,6 +59,8 @@ const HEAD: usize = EPOCHS_AT + EPOCHS;
 const NODE: usize = 1 + size::<NodeState>() + size::<Probe>();
 const WORKER: usize = 1 + size::<WorkerRow>();
 const COUNTED: usize = 1 + COUNTERS;
+/// Two words that are read one by one.
+const PAIR: usize = 2;
 const SESSION: usize = 2 + size::<SessionRow>();
 
 /// Offsets of the tables for given sizes.
@@ -59,6 +72,8 @@ pub(super) struct Layout {
     pools: usize,
     counters: usize,
     answers: usize,
+    replayed: usize,
+    tables: usize,
     /// Words of the whole segment.
     pub(super) total: usize,
 }
@@ -75,8 +90,10 @@ impl Layout {
         let counters =
             table(pools, size::<PoolRow>(), &[sizes.workers, sizes.pools_per_worker, sizes.nodes])?;
         let answers = table(counters, COUNTED, &[sizes.workers, sizes.nodes])?;
-        let total = table(answers, size::<CatalogRow>(), &[sizes.answers])?;
-        Some(Layout { sizes, workers, sessions, pools, counters, answers, total })
+        let replayed = table(answers, size::<CatalogRow>(), &[sizes.answers])?;
+        let tables = table(replayed, PAIR, &[sizes.nodes])?;
+        let total = table(tables, PAIR, &[sizes.tables.checked_add(1)?])?;
+        Some(Layout { sizes, workers, sessions, pools, counters, answers, replayed, tables, total })
     }
 
     pub(super) fn epoch(&self, index: usize) -> Option<usize> {
@@ -86,6 +103,16 @@ impl Layout {
     pub(super) fn answer(&self, index: usize) -> Option<Range<usize>> {
         (index < self.sizes.answers).then_some(())?;
         cell::<CatalogRow>(self.answers + index * size::<CatalogRow>())
+    }
+
+    /// Position that a node is known to have replayed; the commit that it is known to have stands behind it.
+    pub(super) fn replayed(&self, node: usize) -> Option<usize> {
+        (node < self.sizes.nodes).then(|| self.replayed + node * PAIR)
+    }
+
+    /// When a table was written last; the commit of that stands behind it. 0 is for all tables.
+    pub(super) fn written(&self, table: usize) -> Option<usize> {
+        (table <= self.sizes.tables).then(|| self.tables + table * PAIR)
     }
 
     pub(super) fn node_status(&self, id: usize) -> Option<usize> {
@@ -154,7 +181,14 @@ mod tests {
 
     #[test]
     fn tables_fill_the_segment_without_a_gap_or_an_overlap() {
-        let sizes = Sizes { workers: 3, sessions_per_worker: 2, pools_per_worker: 4, nodes: 2, answers: 3 };
+        let sizes = Sizes {
+            workers: 3,
+            sessions_per_worker: 2,
+            pools_per_worker: 4,
+            nodes: 2,
+            answers: 3,
+            tables: 4,
+        };
         let layout = Layout::new(sizes).unwrap();
         let mut owner = vec![0u8; layout.total];
         let mut mark = |range: Range<usize>| owner[range].iter_mut().for_each(|count| *count += 1);
@@ -162,6 +196,14 @@ mod tests {
         for index in 0..EPOCHS {
             let epoch = layout.epoch(index).unwrap();
             mark(epoch..epoch + 1);
+        }
+        for node in 0..sizes.nodes {
+            let replayed = layout.replayed(node).unwrap();
+            mark(replayed..replayed + PAIR);
+        }
+        for table in 0..=sizes.tables {
+            let written = layout.written(table).unwrap();
+            mark(written..written + PAIR);
         }
         (0..sizes.answers).for_each(|index| mark(layout.answer(index).unwrap()));
         for node in 0..sizes.nodes {
@@ -199,15 +241,21 @@ mod tests {
             pools_per_worker: 1,
             nodes: 1,
             answers: 1,
+            tables: 0,
         })
         .unwrap();
         assert_eq!(layout.node_status(1), None);
         assert_eq!(layout.session(0, 1), None);
         assert_eq!(layout.pool(0, 0, 1), None);
         assert_eq!(layout.counters(1, 0), None);
-        assert_eq!(layout.answer(1), None);
-        let huge =
-            Sizes { workers: usize::MAX, sessions_per_worker: 2, pools_per_worker: 1, nodes: 1, answers: 0 };
+        assert_eq!((layout.answer(1), layout.written(1), layout.replayed(1)), (None, None, None));
+        let huge = Sizes {
+            workers: usize::MAX,
+            sessions_per_worker: 2,
+            pools_per_worker: 1,
+            nodes: 1,
+            ..Sizes::default()
+        };
         assert!(Layout::new(huge).is_none());
     }
 }

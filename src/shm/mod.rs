@@ -12,6 +12,7 @@ mod seqlock;
 mod table;
 mod text;
 mod words;
+mod writes;
 
 pub use catalog::CatalogKey;
 pub use counters::{NodeCounters, Totals};
@@ -21,3 +22,4 @@ pub use rows::{
 };
 pub use table::Segment;
 pub use text::Text;
+pub use writes::Written;

@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_reader_never_sees_half_a_row_while_another_process_writes() {
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, answers: 0 };
+        let sizes =
+            Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, ..Sizes::default() };
         let segment = Segment::create(sizes).unwrap();
         for round in 0..20 {
             let parent = own_id();

@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq;
 
 use super::counters::{NodeCounters, Totals};
 use super::layout::{self, Layout, Sizes};
-use super::rows::{NodeRow, NodeState, NodeStatus, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow};
+use super::rows::{
+    NodeRow, NodeState, NodeStatus, PgRole, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow,
+};
 use super::seqlock;
 use super::words::Word;
 use crate::error::NodeId;
@@ -32,6 +34,7 @@ impl Segment {
         let words = map(layout.total)?;
         let segment = Segment { words, layout, sizes };
         segment.store(Some(layout::STARTED_AT), clock::unix_seconds());
+        segment.begin_writes();
         Ok(segment)
     }
 
@@ -71,6 +74,7 @@ impl Segment {
     pub fn set_status(&self, id: NodeId, status: NodeStatus, reason: &str, now: u64) {
         self.write(self.layout.node_state(id), &NodeState { reason: reason.into(), changed_at: now });
         self.store(self.layout.node_status(id), status as u64);
+        self.forget_replayed(id);
         self.bump();
     }
 
@@ -83,8 +87,10 @@ impl Segment {
         for id in before.into_iter().chain(primary) {
             let state: NodeState = self.read(self.layout.node_state(id));
             self.write(self.layout.node_state(id), &NodeState { changed_at: now, ..state });
+            self.forget_replayed(id);
         }
         self.store(Some(layout::PRIMARY), primary.map_or(0, |id| id as u64 + 1));
+        self.forget_position();
         self.bump();
     }
 
@@ -97,6 +103,10 @@ impl Segment {
     pub fn set_probe(&self, id: NodeId, probe: Probe) {
         let before: Probe = self.read(self.layout.probe(id));
         self.write(self.layout.probe(id), &probe);
+        match probe.pg_role {
+            PgRole::Standby => self.note_replayed(id, probe.replay_lsn),
+            PgRole::Primary | PgRole::Unknown => self.forget_replayed(id),
+        }
         let seen = |p: &Probe| (p.pg_status, p.pg_role, p.lag_bytes, p.lag_micros);
         if seen(&before) != seen(&probe) {
             self.bump();
@@ -214,7 +224,7 @@ impl Segment {
         self.word(place).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    fn store(&self, place: Option<usize>, value: u64) {
+    pub(super) fn store(&self, place: Option<usize>, value: u64) {
         if let Some(word) = self.word(place) {
             word.store(value, Ordering::Release);
         }
@@ -285,7 +295,7 @@ mod tests {
             sessions_per_worker: 3,
             pools_per_worker: 3,
             nodes: 2,
-            answers: 0,
+            ..Sizes::default()
         })
         .unwrap()
     }
@@ -367,6 +377,7 @@ mod tests {
             pools_per_worker: 10_000,
             nodes: 11,
             answers: 10_000,
+            tables: 10_000,
         })
         .unwrap();
         assert!(segment.bytes() > 50_000_000);

@@ -156,8 +156,14 @@ mod tests {
 
     fn segment(config: &Config) -> Segment {
         let nodes = capacity(config);
-        Segment::create(Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes, answers: 0 })
-            .unwrap()
+        Segment::create(Sizes {
+            workers: 1,
+            sessions_per_worker: 1,
+            pools_per_worker: 1,
+            nodes,
+            ..Sizes::default()
+        })
+        .unwrap()
     }
 
     #[test]

@@ -197,6 +197,7 @@ fn sizes(config: &Config) -> Sizes {
         sessions_per_worker,
         pools_per_worker: count(config.max_pool).saturating_mul(sessions_per_worker),
         nodes: nodes::capacity(config),
+        tables: count(config.track_table_mutation_table_size),
         answers: if config.enable_shared_relcache { shared_answers(config) } else { 0 },
     }
 }

@@ -10,6 +10,7 @@ mod catalog;
 mod clients;
 mod config;
 mod copy;
+mod fresh_reads;
 mod init_script;
 mod layers;
 mod limits;

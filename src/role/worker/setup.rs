@@ -17,7 +17,7 @@ use crate::config::{Config, IoMethod};
 use crate::net::{Listener, Method, Names, Net, Resolver};
 use crate::pool::{self, Pool, Site};
 use crate::route::RouteConfig;
-use crate::session::{Random, Shared};
+use crate::session::{Laggards, Random, Shared};
 use crate::shm::{NodeStatus, Segment, WorkerRow};
 use crate::sql;
 use crate::supervisor::{self, ChildContext, ListenerKind};
@@ -107,6 +107,7 @@ fn shared(context: &ChildContext) -> Shared {
         view: view(&context.segment, config),
         facts: sql::Cache::new(FACTS),
         relations: relations(config, context.segment),
+        laggards: Laggards::default(),
         passwords: Rc::new(read_passwords(context)),
         // Without its rules nobody is let in: `check` of no rules refuses.
         hba: read_hba(context).unwrap_or_else(|e| {

@@ -478,3 +478,28 @@ fn statements_that_execute_each_other_do_no_harm() {
     rig.client(&parse_bind_execute("b", ""));
     assert_eq!(rig.sent_to(PRIMARY).last().map(String::as_str), Some("S"));
 }
+
+#[test]
+fn what_is_written_in_the_batch_that_begins_a_transaction_is_remembered() {
+    let mut rig = Rig::new("");
+    let mut batch = Vec::new();
+    for sql in ["BEGIN", "INSERT INTO t VALUES (1)"] {
+        let mut one = parse_bind_execute("", sql);
+        // One Sync for both.
+        one.truncate(one.len() - 5);
+        batch.extend(one);
+    }
+    frontend::put_sync(&mut batch);
+    rig.client(&batch);
+    assert_eq!(rig.sent_to(PRIMARY).len(), 7);
+    let mut answer = Vec::new();
+    for tag in ["BEGIN", "INSERT 0 1"] {
+        put_parse_complete(&mut answer);
+        put_bind_complete(&mut answer);
+        crate::wire::backend::put_command_complete(&mut answer, tag);
+    }
+    put_ready(&mut answer, TxStatus::InTransaction);
+    rig.node(PRIMARY, &answer);
+    rig.client(&query("SELECT 1"));
+    assert_eq!(rig.sent_to(PRIMARY), ["Q SELECT 1"], "a standby does not have what it has written");
+}

@@ -13,7 +13,7 @@ use crate::error::NodeId;
 use crate::net::{Address, ConnId, Owner, Peer, Resolver, Waker, Wire};
 use crate::pool::{Outcome, Phase, Pool, Settings, Site};
 use crate::route::RouteConfig;
-use crate::session::{Ctx, Errand, Lost, Random, Session, Shared};
+use crate::session::{Ctx, Errand, Laggards, Lost, Random, Session, Shared};
 use crate::shm::{Segment, Sizes};
 use crate::wire::backend::{self, TxStatus};
 use crate::wire::{frame, frontend};
@@ -121,7 +121,14 @@ impl Rig {
             primary: Some(PRIMARY),
             main: Some(PRIMARY),
         };
-        let sizes = Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 4, nodes: 2, answers: 16 };
+        let sizes = Sizes {
+            workers: 1,
+            sessions_per_worker: 1,
+            pools_per_worker: 4,
+            nodes: 2,
+            answers: 16,
+            tables: 16,
+        };
         let segment = Segment::create(sizes).unwrap();
         let now = Instant::now();
         let shared = Shared {
@@ -130,6 +137,7 @@ impl Rig {
             segment,
             view,
             facts: crate::sql::Cache::new(64),
+            laggards: Laggards::default(),
             relations: RelCache::new(64, Duration::ZERO, segment, true),
             passwords: Rc::default(),
             hba: None,

@@ -244,6 +244,10 @@ impl Server {
                 "ROLLBACK"
             }
             ["ROLLBACK", "TO", _] => return self.fail("3B001"),
+            ["WITH", "RECURSIVE", "found", ..] => {
+                backend::put_data_row(&mut self.output, &[Some(b"|")]);
+                "SELECT 1"
+            }
             ["SELECT", "1/0"] => return self.fail("22012"),
             ["SELECT", ..] => {
                 if !extended {
