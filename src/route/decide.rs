@@ -35,6 +35,13 @@ pub fn decide(
         return go(Target::Primary, reason, Write::Opaque);
     }
     let scene = Scene { text, session, cluster, config, catalog };
+    let is_read =
+        |kind: &Kind| matches!(kind, Kind::Select | Kind::CopyTo { .. } | Kind::Show(_) | Kind::Execute(_));
+    if facts.refused_at.get().is_some()
+        && let Some(statement) = facts.single().filter(|statement| is_read(&statement.kind))
+    {
+        return go(Target::Primary, Reason::Refused, scene.may_write(statement));
+    }
     match facts.statements.as_slice() {
         [statement] => one(statement, &scene),
         several => {

@@ -89,6 +89,8 @@ pub enum Reason {
     VolatileFunction(Name),
     /// Calls a function that fails on every standby.
     PrimaryFunction(Name),
+    /// A standby has refused it before.
+    Refused,
     /// The session's node for reads.
     BalanceNode,
     /// That node is not usable.
@@ -159,6 +161,7 @@ impl Reason {
                 "some tables were written a short while ago, or all of this has just begun"
             }
             Reason::PrimaryPattern => "matches primary_routing_query_pattern_list",
+            Reason::Refused => "a standby has refused it before",
             Reason::BalanceNode => "the session's node for reads",
             // Those with a name or a node write themselves.
             _ => "",

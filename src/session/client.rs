@@ -226,6 +226,7 @@ impl Session {
 
     pub(super) fn pass_to(&mut self, ctx: &mut Ctx<'_>, node: NodeId, bytes: &[u8]) {
         let Some(link) = self.links.iter().find(|link| link.node == node) else { return };
+        self.again.note_sent(node, bytes);
         if let Some(backend) = ctx.pool.peek(link.backend) {
             ctx.wire.send(backend.conn, bytes);
         }

@@ -311,6 +311,7 @@ impl Session {
         match self.reach(ctx, node) {
             super::reach::Reach::Ready(_) => {
                 self.batch = Some(node);
+                self.keep_for_again(ctx, node);
                 Ok(node)
             }
             super::reach::Reach::Wait => Err(Some(Step::Stall)),
@@ -331,6 +332,7 @@ impl Session {
         if std::mem::replace(&mut self.ending, true) {
             return;
         }
+        self.again.stop();
         self.launch(ctx, node, Expect::Sync { quiet: true });
         let mut out = Vec::new();
         frontend::put_sync(&mut out);

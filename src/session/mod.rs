@@ -8,6 +8,7 @@
 //! `reach` makes it ready; `relay` takes the answers back; `transaction` and `settings` remember.
 #![forbid(unsafe_code)]
 
+mod again;
 mod client;
 mod ctx;
 mod extended;
@@ -47,6 +48,7 @@ use crate::pool::{Key, Names};
 use crate::route::{Preference, Question, Write};
 use crate::sql::Facts;
 use crate::wire::startup::Startup;
+use again::Again;
 use settings::Settings;
 use temporary::Temporary;
 use transaction::Transaction;
@@ -184,6 +186,7 @@ pub struct Session {
     settings: Settings,
     /// What was written before it was known whether in a transaction.
     early: Wrote,
+    again: Again,
     unpublished: Unpublished,
     own_commit: OwnCommit,
     /// For the statement that waits nobody is asked any more for positions.
@@ -267,6 +270,7 @@ impl Session {
             ever_wrote: false,
             settings: Settings::default(),
             early: Wrote::default(),
+            again: Again::default(),
             unpublished: Unpublished::default(),
             own_commit: OwnCommit::None,
             asked_enough: false,

@@ -38,12 +38,14 @@ impl Session {
             };
             return Place::Node { node: batch, write };
         }
+        self.reconsider(ctx, facts);
         let mut decision = self.decide(ctx, facts, text);
         if let Decision::Go(Route { target: Target::Prepared(name), .. }) = &decision
             && !is_deallocate(facts)
             && let Some(prepared) = self.statements.get(name.as_bytes()).cloned()
         {
             // Once and no more: a client may prepare statements that execute each other.
+            self.reconsider(ctx, &prepared.facts);
             decision = self.decide(ctx, &prepared.facts, &prepared.text);
         }
         let route = match decision {
@@ -131,6 +133,15 @@ impl Session {
             crate::say!(Debug1, "route: {:?} because {}", route.target, route.reason);
         }
         decision
+    }
+
+    /// What a standby has refused it may take, once the catalog is another.
+    fn reconsider(&self, ctx: &Ctx<'_>, facts: &Facts) {
+        if let Some(epoch) = facts.refused_at.get()
+            && epoch != ctx.shared.relations.epoch(&self.key.database)
+        {
+            facts.refused_at.set(None);
+        }
     }
 
     /// What the redirect preference lists say of this session.

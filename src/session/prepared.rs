@@ -94,7 +94,7 @@ impl Session {
                 let alone = effect.facts.statements.len() == 1;
                 let source = if alone { Source::Sql } else { Source::Only(node) };
                 // Who executes it does what stands inside, and prepares nothing.
-                let facts = Facts { parse: effect.facts.parse, statements: vec![(**inner).clone()] };
+                let facts = Facts::new(effect.facts.parse, vec![(**inner).clone()]);
                 let (facts, text) = (Rc::new(facts), Rc::clone(&effect.text));
                 self.statements.insert(name.as_bytes(), Rc::new(Prepared { id, facts, text, source }));
                 if let Some(backend) = self.backend(ctx, node) {
@@ -135,7 +135,7 @@ impl Session {
     }
 
     /// Nodes that still have it must close it.
-    fn outdate(&self, ctx: &mut Ctx<'_>, name: &[u8]) {
+    pub(super) fn outdate(&self, ctx: &mut Ctx<'_>, name: &[u8]) {
         for link in &self.links {
             let Some(backend) = ctx.pool.get(link.backend) else { continue };
             if backend.statements.remove(name).is_some() {

@@ -208,7 +208,11 @@ impl Session {
             b'G' if quiet.is_none() => self.begin_copy_in(ctx, node, slot),
             _ => {}
         }
-        if quiet.is_some() { Verdict::Drop } else { Verdict::Forward }
+        if quiet.is_some() || self.again.note_answer(node, header.kind) {
+            Verdict::Drop
+        } else {
+            Verdict::Forward
+        }
     }
 
     /// The server ignores a Sync while it copies in: those sent ahead are not answered, up to where the client
@@ -264,11 +268,13 @@ impl Session {
                 Verdict::Drop
             }
             None => Verdict::Drop,
+            Some(_) if self.serve_again(ctx, node, status) => Verdict::Drop,
             Some(_) => {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 if self.copy_in == Some(node) {
                     self.copy_in = None;
                 }
+                self.again.note_end();
                 self.settle(ctx, node, status);
                 self.show_status(ctx);
                 Verdict::Forward
@@ -292,7 +298,11 @@ impl Session {
             return Verdict::Drop;
         }
         let (pid, simple) = (owner.pid, matches!(owner.expects.front(), Some(Expect::Query)));
-        self.log_error(node, pid, &fields, simple);
+        let will_be_run_again = self.is_refused(ctx, node, &fields);
+        if !will_be_run_again {
+            self.log_error(node, pid, &fields, simple);
+        }
+        let Some(owner) = ctx.pool.get(slot) else { return Verdict::Drop };
         if fields.is_fatal() {
             // The connection ends now; what the client hears is said when it has.
             owner.last_words = Some(fields.to_string());
@@ -308,7 +318,7 @@ impl Session {
         if self.copy_in == Some(node) {
             self.copy_in = None;
         }
-        Verdict::Forward
+        if will_be_run_again { Verdict::Drop } else { Verdict::Forward }
     }
 
     /// The client hears of the primary's parameters, and of what a standby says differently but for what

@@ -45,6 +45,7 @@ impl Session {
             self.note_write(ctx, write, facts);
         }
         self.count(ctx, node, facts);
+        self.again.note_statement(node, facts);
         if changes_session(facts) {
             let (flight, first) = (self.flight, self.sent);
             self.effects.push_back(Effect { facts: Rc::clone(facts), text: text.into(), flight, first });

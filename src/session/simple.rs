@@ -45,6 +45,7 @@ impl Session {
         };
         self.drawn = None;
         self.forget_statement(ctx, node, b"");
+        self.keep_for_again(ctx, node);
         self.begin_statement(ctx, node, &facts, text, "", write);
         self.launch(ctx, node, Expect::Query);
         self.pass_to(ctx, node, whole);

@@ -64,6 +64,7 @@ impl Session {
 
     /// ReadyForQuery of the client's came from `node`: what was under way has succeeded or failed.
     pub(super) fn settle(&mut self, ctx: &mut Ctx<'_>, node: NodeId, status: TxStatus) {
+        self.again.stop();
         let errored = std::mem::take(&mut self.errored);
         let done = std::mem::take(&mut self.done);
         let landed = self.flight.saturating_sub(u64::from(self.in_flight) + 1);

@@ -29,8 +29,8 @@ pub fn facts(text: &str) -> Facts {
         nodes.iter().map(|node| classify::statement(*node)).collect::<Result<Vec<_>, _>>()
     });
     match parsed {
-        Ok(Ok(statements)) if statements.is_empty() => Facts { parse: ParseOutcome::Empty, statements },
-        Ok(Ok(statements)) => Facts { parse: ParseOutcome::Ok, statements },
+        Ok(Ok(statements)) if statements.is_empty() => Facts::new(ParseOutcome::Empty, statements),
+        Ok(Ok(statements)) => Facts::new(ParseOutcome::Ok, statements),
         Ok(Err(collect::TooDeep)) => Facts::unknown(ParseOutcome::TooDeep),
         Err(Refusal::Syntax | Refusal::Broken) => Facts::unknown(ParseOutcome::Failed),
     }

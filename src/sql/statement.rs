@@ -3,6 +3,7 @@
 //! Nothing here knows how the facts are found (`classify`, `collect`) or what follows from them (`route`).
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
 
 /// Everything known about one text.
@@ -12,12 +13,19 @@ pub struct Facts {
     pub parse: ParseOutcome,
     /// The statements in order; empty unless `parse` is `Ok`.
     pub statements: Vec<Statement>,
+    /// A standby has refused the text, when the catalog was in this state: who keeps the facts keeps that, too.
+    pub refused_at: Cell<Option<u64>>,
 }
 
 impl Facts {
+    /// Facts of a text.
+    pub fn new(parse: ParseOutcome, statements: Vec<Statement>) -> Facts {
+        Facts { parse, statements, refused_at: Cell::new(None) }
+    }
+
     /// Facts of a text that was not understood.
     pub fn unknown(parse: ParseOutcome) -> Facts {
-        Facts { parse, statements: Vec::new() }
+        Facts::new(parse, Vec::new())
     }
 
     /// The one statement of the text, if it holds exactly one.

@@ -23,6 +23,7 @@ mod pooling;
 mod process_tree;
 mod protocol;
 mod random_sessions;
+mod refused;
 mod scene;
 mod show;
 mod split;
