@@ -388,7 +388,10 @@ mod tests {
     #[test]
     fn rows_and_refusals() {
         let mut result = Vec::new();
-        backend::put_row_description(&mut result, &[Column { name: "a", type_oid: 25, type_len: -1 }]);
+        backend::put_row_description(
+            &mut result,
+            &[Column { name: "a", type_oid: 25, type_len: -1, format: 0 }],
+        );
         backend::put_data_row(&mut result, &[Some(b"x"), None]);
         backend::put_command_complete(&mut result, "SELECT 1");
         backend::put_ready(&mut result, TxStatus::Idle);

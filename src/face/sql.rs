@@ -25,6 +25,48 @@ pub enum Asked {
     Set(String, Option<String>),
     /// `PGPOOL RESET ALL`.
     ResetAll,
+    /// `PGPOOL EXPLAIN ROUTE`: where this statement would go.
+    ExplainRoute(String),
+}
+
+/// What came of it, for either protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The columns, and rows of as many values.
+    Table { columns: Vec<String>, rows: Vec<Vec<String>> },
+    /// The command's tag.
+    Done(&'static str),
+    /// An error.
+    Failed { message: String, detail: Option<String> },
+}
+
+/// The columns of `PGPOOL EXPLAIN ROUTE`.
+pub const EXPLAIN_COLUMNS: [&str; 8] =
+    ["node_id", "target", "reason", "rule", "candidates", "relations", "functions", "counts_as_write"];
+
+impl From<Result<Reply, AdminError>> for Answer {
+    fn from(result: Result<Reply, AdminError>) -> Answer {
+        match result {
+            Ok(Reply::Table { columns, rows }) => Answer::Table { columns, rows },
+            Err(error) => Answer::Failed { message: error.to_string(), detail: None },
+        }
+    }
+}
+
+impl From<Result<&'static str, NotSet>> for Answer {
+    fn from(result: Result<&'static str, NotSet>) -> Answer {
+        match result {
+            Ok(tag) => Answer::Done(tag),
+            Err(error) => {
+                let message = error.to_string();
+                let detail = match error {
+                    NotSet::Invalid { why, .. } => Some(why),
+                    _ => None,
+                };
+                Answer::Failed { message, detail }
+            }
+        }
+    }
 }
 
 /// What the text of a simple query asks of us; `None` if nothing.
@@ -50,6 +92,12 @@ fn read(text: &[u8]) -> Option<Asked> {
             _ => Asked::Set(name, None),
         }),
         b"set" => set(rest),
+        b"explain" => {
+            let (route, rest) = word(rest.trim_ascii_start())?;
+            let statement = std::str::from_utf8(rest.trim_ascii()).ok()?;
+            let is_route = route.eq_ignore_ascii_case(b"route") && !is_end(statement.as_bytes());
+            is_route.then(|| Asked::ExplainRoute(statement.to_owned()))
+        }
         _ => None,
     }
 }
@@ -140,38 +188,40 @@ fn is_end(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';')
 }
 
-/// Appends the messages that answer a request; the session adds ReadyForQuery.
-pub fn encode(reply: &Result<Reply, AdminError>, out: &mut Vec<u8>) {
-    match reply {
-        Ok(Reply::Table { columns, rows }) => put_table(columns, rows, out),
-        Err(error) => put_error(&error.to_string(), None, out),
+/// Appends the messages that answer a simple query; the session adds ReadyForQuery.
+pub fn encode(answer: &Answer, out: &mut Vec<u8>) {
+    match answer {
+        Answer::Table { columns, rows } => {
+            put_columns(columns, &[], out);
+            rows.iter().for_each(|row| put_row(row, out));
+            backend::put_command_complete(out, &format!("SELECT {}", rows.len()));
+        }
+        Answer::Done(tag) => backend::put_command_complete(out, tag),
+        Answer::Failed { message, detail } => put_error(message, detail.as_deref(), out),
     }
 }
 
-/// Appends the answer to a SET or RESET.
-pub fn encode_set(result: &Result<&str, NotSet>, out: &mut Vec<u8>) {
-    match result {
-        Ok(tag) => backend::put_command_complete(out, tag),
-        Err(error @ NotSet::Invalid { why, .. }) => put_error(&error.to_string(), Some(why), out),
-        Err(error) => put_error(&error.to_string(), None, out),
-    }
+/// Appends a RowDescription; `formats` as Bind gives them: none, one for all, or one for each.
+pub fn put_columns(columns: &[String], formats: &[i16], out: &mut Vec<u8>) {
+    let format = |at: usize| match formats {
+        [all] => *all,
+        each => each.get(at).copied().unwrap_or(0),
+    };
+    let column = |(at, name)| Column { name, type_oid: TEXT, type_len: -1, format: format(at) };
+    let columns: Vec<Column<'_>> = columns.iter().map(String::as_str).enumerate().map(column).collect();
+    backend::put_row_description(out, &columns);
+}
+
+/// Appends a row: the binary form of a text is the text.
+pub fn put_row(row: &[String], out: &mut Vec<u8>) {
+    let values: Vec<Option<&[u8]>> = row.iter().map(|value| Some(value.as_bytes())).collect();
+    backend::put_data_row(out, &values);
 }
 
 /// Appends an error as pgpool-II's own are: always of class "internal error".
-pub fn put_error(message: &str, detail: Option<&str>, out: &mut Vec<u8>) {
+fn put_error(message: &str, detail: Option<&str>, out: &mut Vec<u8>) {
     let notice = Notice { severity: "ERROR", code: "XX000", message, detail, hint: None };
     backend::put_error(out, &notice);
-}
-
-fn put_table(columns: &[String], rows: &[Vec<String>], out: &mut Vec<u8>) {
-    let columns: Vec<Column<'_>> =
-        columns.iter().map(|name| Column { name, type_oid: TEXT, type_len: -1 }).collect();
-    backend::put_row_description(out, &columns);
-    for row in rows {
-        let values: Vec<Option<&[u8]>> = row.iter().map(|value| Some(value.as_bytes())).collect();
-        backend::put_data_row(out, &values);
-    }
-    backend::put_command_complete(out, &format!("SELECT {}", rows.len()));
 }
 
 #[cfg(test)]
@@ -209,6 +259,8 @@ mod tests {
             ("pgpool reset All;", Some(Asked::ResetAll)),
             ("pgpool reset \"all\"", set("all", None)),
             ("pgpool reset all_of", set("all_of", None)),
+            ("pgpool explain route select 1;", Some(Asked::ExplainRoute("select 1;".to_owned()))),
+            ("PGPOOL Explain\nROUTE (TABLE t)", Some(Asked::ExplainRoute("(TABLE t)".to_owned()))),
         ];
         for (text, expected) in cases {
             assert_eq!(recognise(text.as_bytes()), *expected, "{text}");
@@ -241,6 +293,9 @@ mod tests {
             "pgpool set session port to 1",
             "pgpool set cache delete 'x'",
             "pgpool reset",
+            "pgpool explain select 1",
+            "pgpool explain route ;",
+            "pgpool explain route",
             "pgpool reset all x",
             "select 1; show pool_version",
         ];
@@ -264,11 +319,11 @@ mod tests {
         let columns = vec!["a".to_owned(), "b".to_owned()];
         let row = vec!["1".to_owned(), String::new()];
         let mut out = Vec::new();
-        encode(&Ok(Reply::Table { columns, rows: vec![row.clone(), row] }), &mut out);
+        encode(&Ok(Reply::Table { columns, rows: vec![row.clone(), row] }).into(), &mut out);
         assert_eq!(kinds(&out), b"TDDC");
         assert!(out.ends_with(b"SELECT 2\0"));
         out.clear();
-        encode(&Err(AdminError::UnknownParameter("nosuch".to_owned())), &mut out);
+        encode(&Err::<Reply, _>(AdminError::UnknownParameter("nosuch".to_owned())).into(), &mut out);
         assert_eq!(kinds(&out), b"E");
         assert!(out.windows(36).any(|text| text == b"config variable \"nosuch\" not found\0\0"));
     }

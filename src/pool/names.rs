@@ -24,6 +24,11 @@ impl<V> Names<V> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 
+    /// What the name stands for, to change it.
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
+        if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }
+    }
+
     /// Whether it stands for anything.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
@@ -73,7 +78,8 @@ mod tests {
         for name in [b"".as_slice(), b"a"] {
             assert_eq!(names.get(name), None);
             names.insert(name, 1);
-            names.insert(name, 2);
+            names.insert(name, 0);
+            *names.get_mut(name).unwrap() += 2;
             assert_eq!((names.get(name), names.contains(name)), (Some(&2), true));
         }
         assert_eq!(names.names().collect::<Vec<_>>(), [b"a"]);

@@ -8,6 +8,7 @@
 mod adaptive;
 mod config;
 mod decide;
+mod explain;
 mod node;
 mod pattern;
 mod read;
@@ -19,6 +20,7 @@ mod tests;
 pub use adaptive::{Writes, same_table, tables_written};
 pub use config::{FunctionLists, Mode, OnWrite, ReadAfterWrite, RouteConfig};
 pub use decide::decide;
+pub use explain::{Explanation, explain};
 pub use node::{choose_balance_node, node_for_read};
 pub use pattern::{PatternError, PatternList};
 pub use reason::Reason;

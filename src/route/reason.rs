@@ -130,6 +130,19 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
+    /// The rule's name: that of the variant, in words with underscores.
+    pub fn rule(&self) -> String {
+        let variant = format!("{self:?}");
+        let mut name = String::new();
+        for letter in variant.chars().take_while(char::is_ascii_alphanumeric) {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
     fn text(&self) -> &'static str {
         match self {
             Reason::Read => "read",

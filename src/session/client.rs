@@ -237,7 +237,7 @@ impl Session {
         let body = whole.get(5..).unwrap_or_default();
         let step = match header.kind {
             b'D' => frontend::describe(body).map(|target| self.describe_message(ctx, target, whole)),
-            b'E' => frontend::execute(body).map(|execute| self.execute_message(ctx, execute.portal, whole)),
+            b'E' => frontend::execute(body).map(|execute| self.execute_message(ctx, execute, whole)),
             b'C' => frontend::close(body).map(|target| self.close_message(ctx, target, whole)),
             b'S' => Ok(self.sync_message(ctx, whole)),
             _ => Ok(self.flush_message(ctx, whole)),

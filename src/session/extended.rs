@@ -14,7 +14,7 @@ use crate::pool::Expect;
 use crate::route::Write;
 use crate::sql::{Facts, ParseOutcome};
 use crate::wire::frame::Header;
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::{self, Execute, Target};
 use crate::wire::{backend, backend::TxStatus};
 
 /// In place of a statement's number: the server will refuse it.
@@ -36,6 +36,9 @@ impl Session {
         if !parse.name.is_empty() && self.in_flight > 0 && self.statements.contains(parse.name) {
             // Whether the name is taken will be known when what is under way has ended.
             return Step::Stall;
+        }
+        if let Some(step) = self.own_parse(ctx, &parse, header.length) {
+            return step;
         }
         let facts = ctx.shared.facts.get(parse.text);
         let (node, write) = match self.find_for_batch(ctx, &facts, parse.text) {
@@ -130,6 +133,11 @@ impl Session {
             }
         };
         let (portal, statement) = (head.portal, head.statement);
+        if self.ours.is_some()
+            && let Some(step) = self.own_bind(ctx, portal, statement, rest.get(..header.length))
+        {
+            return step;
+        }
         let prepared = self.statements.get(statement).cloned();
         let (node, write) = match self.node_of(ctx, prepared.as_deref()) {
             Ok(found) => found,
@@ -147,6 +155,9 @@ impl Session {
     }
 
     pub(super) fn describe_message(&mut self, ctx: &mut Ctx<'_>, target: Target<'_>, whole: &[u8]) -> Step {
+        if let Some(step) = self.own_describe(ctx, target, whole.len()) {
+            return step;
+        }
         let found = if target.kind == b'S' {
             let prepared = self.statements.get(target.name).cloned();
             let found = self.node_of(ctx, prepared.as_deref());
@@ -170,7 +181,11 @@ impl Session {
         }
     }
 
-    pub(super) fn execute_message(&mut self, ctx: &mut Ctx<'_>, portal: &[u8], whole: &[u8]) -> Step {
+    pub(super) fn execute_message(&mut self, ctx: &mut Ctx<'_>, execute: Execute<'_>, whole: &[u8]) -> Step {
+        let portal = execute.portal;
+        if let Some(step) = self.own_execute(ctx, portal, execute.max_rows, whole.len()) {
+            return step;
+        }
         let node = match self.node_of_portal(ctx, portal) {
             Ok((node, _)) => node,
             Err(step) => return self.or_error(ctx, step, header_of(whole), whole),
@@ -183,6 +198,9 @@ impl Session {
     }
 
     pub(super) fn close_message(&mut self, ctx: &mut Ctx<'_>, target: Target<'_>, whole: &[u8]) -> Step {
+        if let Some(step) = self.own_close(ctx, target, whole.len()) {
+            return step;
+        }
         if target.kind == b'S' && self.in_flight > 0 {
             // Which statement has the name will be known when what is under way has ended.
             return Step::Stall;
@@ -244,6 +262,9 @@ impl Session {
                 (self.sent, self.done) = (0, 0);
                 self.ends.clear();
                 let status = self.status();
+                if status == TxStatus::Idle {
+                    self.end_own_portals();
+                }
                 self.ready(ctx, status);
             }
         }

@@ -16,6 +16,7 @@ mod finish;
 mod idle;
 mod lookup;
 mod messages;
+mod ours;
 mod own;
 mod place;
 mod prepared;
@@ -187,6 +188,7 @@ pub struct Session {
     /// What was written before it was known whether in a transaction.
     early: Wrote,
     again: Again,
+    ours: Option<Box<ours::Ours>>,
     unpublished: Unpublished,
     own_commit: OwnCommit,
     /// For the statement that waits nobody is asked any more for positions.
@@ -271,6 +273,7 @@ impl Session {
             settings: Settings::default(),
             early: Wrote::default(),
             again: Again::default(),
+            ours: None,
             unpublished: Unpublished::default(),
             own_commit: OwnCommit::None,
             asked_enough: false,

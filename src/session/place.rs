@@ -4,9 +4,12 @@
 
 use super::writes::SharedWrites;
 use super::{Ctx, Session, Shared, Source};
+use crate::cluster::view::ClusterView;
 use crate::error::NodeId;
 use crate::log;
-use crate::route::{self, Decision, Question, Reason, Route, RouteConfig, SessionView, Target, Write};
+use crate::route::{
+    self, Catalog, Decision, Question, Reason, Route, RouteConfig, SessionView, Target, Write,
+};
 use crate::sql::{Facts, Kind, Name};
 
 /// Where a statement goes.
@@ -79,7 +82,7 @@ impl Session {
     }
 
     /// Node for all that is not a read.
-    fn lead(&self, ctx: &Ctx<'_>) -> Option<NodeId> {
+    pub(super) fn lead(&self, ctx: &Ctx<'_>) -> Option<NodeId> {
         let primary = ctx.shared.view.writer();
         self.transaction.as_ref().map(|tx| tx.lead).or(primary)
     }
@@ -108,6 +111,23 @@ impl Session {
     }
 
     fn decide(&mut self, ctx: &mut Ctx<'_>, facts: &Facts, text: &[u8]) -> Decision {
+        let decision = self.with_view(ctx, |view, cluster, routes, catalog| {
+            route::decide(facts, text, view, cluster, routes, catalog)
+        });
+        if let Decision::Go(route) = &decision
+            && log::enabled(log::Level::Debug1)
+        {
+            crate::say!(Debug1, "route: {:?} because {}", route.target, route.reason);
+        }
+        decision
+    }
+
+    /// What a decision is made from.
+    pub(super) fn with_view<T>(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        judge: impl FnOnce(&SessionView<'_>, &ClusterView, &RouteConfig, &dyn Catalog) -> T,
+    ) -> T {
         let Shared { relations, view: cluster, routes, now, segment, .. } = &mut *ctx.shared;
         let writes = SharedWrites { segment, database: &self.key.database, routes, view: cluster };
         let tx = self.transaction.as_ref();
@@ -126,13 +146,7 @@ impl Session {
         };
         let relations = self.own_relations.as_deref_mut().unwrap_or(relations);
         let catalog = relations.catalog(&self.key.database, *now);
-        let decision = route::decide(facts, text, &view, cluster, routes, &catalog);
-        if let Decision::Go(route) = &decision
-            && log::enabled(log::Level::Debug1)
-        {
-            crate::say!(Debug1, "route: {:?} because {}", route.target, route.reason);
-        }
-        decision
+        judge(&view, cluster, routes, &catalog)
     }
 
     /// What a standby has refused it may take, once the catalog is another.

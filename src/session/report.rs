@@ -5,10 +5,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Ctx, Effect, Session, Stage};
-use crate::admin;
 use crate::config::Config;
 use crate::error::NodeId;
-use crate::face::{self, sql::Asked};
 use crate::log;
 use crate::pool::Backend;
 use crate::route::{CounterClass, Write, statement_class};
@@ -61,7 +59,7 @@ impl Session {
     }
 
     /// A statement of the client begins.
-    fn log_statement(&self, ctx: &Ctx<'_>, text: &[u8]) {
+    pub(super) fn log_statement(&self, ctx: &Ctx<'_>, text: &[u8]) {
         if ctx.shared.config.log_statement {
             crate::say!(Log, "statement: {}", String::from_utf8_lossy(text));
         }
@@ -248,37 +246,6 @@ impl Session {
         row.set_key(self.cancel.0, &self.cancel.1);
         row.set_balance_node(self.balance);
         ctx.shared.segment.set_session(ctx.shared.worker, self.slot as usize, &row);
-    }
-
-    /// SHOW POOL_… and PGPOOL …: no backend has a part in it.
-    pub(super) fn answer_ourselves(&mut self, ctx: &mut Ctx<'_>, asked: Asked, text: &[u8]) {
-        self.log_statement(ctx, text);
-        let mut out = Vec::new();
-        match asked {
-            Asked::Report(request) => face::sql::encode(&self.report(ctx, request), &mut out),
-            Asked::Missing(message) => face::sql::put_error(&message, None, &mut out),
-            Asked::Set(name, value) => {
-                face::sql::encode_set(&self.set_own(ctx, &name, value.as_deref()), &mut out);
-            }
-            Asked::ResetAll => {
-                self.forget_own(ctx);
-                face::sql::encode_set(&Ok("RESET"), &mut out);
-            }
-        }
-        // pgpool-II always says idle here; inside a transaction the client must not be told so.
-        backend::put_ready(&mut out, self.status());
-        ctx.wire.send(self.client, &out);
-    }
-
-    fn report(&self, ctx: &Ctx<'_>, request: admin::Request) -> Result<admin::Reply, admin::AdminError> {
-        let shared = &*ctx.shared;
-        let context = admin::Context {
-            segment: &shared.segment,
-            config: &shared.config,
-            session: Some(admin::SessionFacts { balance_node: self.balance }),
-            now: shared.unix_now,
-        };
-        admin::handle(request, &context)
     }
 }
 

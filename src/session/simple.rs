@@ -35,8 +35,10 @@ impl Session {
             return Step::Stall;
         }
         if let Some(asked) = face::sql::recognise(text) {
-            self.answer_ourselves(ctx, asked, text);
-            return Step::Done(header.length);
+            return match self.answer_simple(ctx, &asked, text) {
+                Some(Step::Done(_)) => Step::Done(header.length),
+                step => self.or_refuse(ctx, step, header),
+            };
         }
         let facts = ctx.shared.facts.get(text);
         let (node, write) = match self.find(ctx, &facts, text) {

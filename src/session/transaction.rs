@@ -91,6 +91,7 @@ impl Session {
             // A batch that has been sent behind this one may have portals of its own already.
             if self.in_flight == 0 && self.batch.is_none() {
                 self.portals.clear();
+                self.end_own_portals();
             }
             return;
         }

@@ -91,13 +91,15 @@ pub struct Notice<'a> {
     pub hint: Option<&'a str>,
 }
 
-/// A column of a result of our own, in text format.
+/// A column of a result of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column<'a> {
     pub name: &'a str,
     pub type_oid: u32,
     /// Bytes of a fixed-length type, -1 for a variable one.
     pub type_len: i16,
+    /// 0 for text, 1 for binary, which is the same for a text.
+    pub format: i16,
 }
 
 /// The status in a ReadyForQuery message.
@@ -311,9 +313,9 @@ pub fn put_row_description(out: &mut Vec<u8>, columns: &[Column<'_>]) {
             out.extend_from_slice(&[0; 6]);
             write::u32(out, column.type_oid);
             out.extend_from_slice(&column.type_len.to_be_bytes());
-            // No type modifier; format 0 is text.
+            // No type modifier.
             write::i32(out, -1);
-            out.extend_from_slice(&[0; 2]);
+            out.extend_from_slice(&column.format.to_be_bytes());
         }
     });
 }
@@ -357,6 +359,16 @@ pub fn put_bind_complete(out: &mut Vec<u8>) {
 /// Appends a CloseComplete message.
 pub fn put_close_complete(out: &mut Vec<u8>) {
     write::frame(out, b'3', |_| ());
+}
+
+/// Appends a ParameterDescription message of a statement that takes none.
+pub fn put_parameter_description(out: &mut Vec<u8>) {
+    write::frame(out, b't', |out| write::count(out, 0));
+}
+
+/// Appends a PortalSuspended message.
+pub fn put_portal_suspended(out: &mut Vec<u8>) {
+    write::frame(out, b's', |_| ());
 }
 
 /// Appends a NoData message.
@@ -424,7 +436,7 @@ mod tests {
 
     #[test]
     fn rows_of_our_own() {
-        let columns = [Column { name: "n", type_oid: 25, type_len: -1 }];
+        let columns = [Column { name: "n", type_oid: 25, type_len: -1, format: 0 }];
         let bytes = body(b'T', |out| put_row_description(out, &columns));
         assert_eq!(bytes, b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
         let values = [Some(&b"one"[..]), None, Some(b"")];

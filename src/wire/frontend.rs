@@ -25,6 +25,15 @@ pub struct BindHead<'a> {
     pub statement: &'a [u8],
 }
 
+/// What a Bind message says besides its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// How many parameters it has.
+    pub values: u16,
+    /// Formats of the columns: none, one for all, or one for each.
+    pub formats: Vec<i16>,
+}
+
 /// What a Describe or Close message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -73,6 +82,24 @@ pub fn bind_head(body: &[u8]) -> Result<Option<BindHead<'_>>, ParseError> {
         _ if body.len() < MAX_BIND_HEAD => Ok(None),
         _ => Err(reader.invalid("its names are too long")),
     }
+}
+
+/// What a Bind message says besides its names.
+pub fn bind(body: &[u8]) -> Result<Bind, ParseError> {
+    let mut reader = Reader::new("Bind", body);
+    reader.string()?;
+    reader.string()?;
+    for _ in 0..reader.u16()? {
+        reader.u16()?;
+    }
+    let values = reader.u16()?;
+    for _ in 0..values {
+        reader.value()?;
+    }
+    let count = reader.u16()?;
+    let formats = (0..count).map(|_| reader.u16().map(u16::cast_signed)).collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(Bind { values, formats })
 }
 
 /// A Describe message.

@@ -18,6 +18,7 @@ mod log_collector;
 mod logging;
 mod memory;
 mod old_config;
+mod own_commands;
 mod own_settings;
 mod pooling;
 mod process_tree;
