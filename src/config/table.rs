@@ -241,6 +241,8 @@ parameters! {
             "How long reads stay on the primary after a write in the same session.";
         dml_adaptive_object_relationship_list: String = checked("", lists::check_relationships), Reload,
             "For dml_adaptive: which functions and tables write to which others.";
+        pgpool_quirks: bool = switch(false), Reload,
+            "Route as pgpool-II does where that is wrong: compat/quirks.md.";
         read_after_write: ReadAfterWrite = words("off", ReadAfterWrite::WORDS), Session,
             "Whose commits a read sees wherever it goes: those of its session, or of all that go through here.";
         statement_level_load_balance: bool = switch(false), Reload,

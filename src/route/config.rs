@@ -41,6 +41,8 @@ pub struct RouteConfig {
     pub redirects: RedirectLists,
     /// `dml_adaptive_object_relationship_list`.
     pub relationships: Relationships,
+    /// `pgpool_quirks`.
+    pub quirks: bool,
     /// `read_after_write`.
     pub read_after_write: ReadAfterWrite,
     /// How long `dml_adaptive_global` remembers what was written.
@@ -123,6 +125,7 @@ impl From<&Config> for RouteConfig {
             relationships: Relationships::new(
                 &config::relationships(&config.dml_adaptive_object_relationship_list).unwrap_or_default(),
             ),
+            quirks: config.pgpool_quirks,
             read_after_write: config.read_after_write,
             memory: WriteMemory {
                 factor: config.track_table_mutation_ttl_factor,
@@ -165,6 +168,7 @@ impl Default for RouteConfig {
             primary_routing: PatternList::default(),
             redirects: RedirectLists::default(),
             relationships: Relationships::default(),
+            quirks: false,
             read_after_write: ReadAfterWrite::Off,
             memory: WriteMemory { factor: 5.0, most_micros: 60_000_000, cold_start_micros: 2_000_000 },
         }

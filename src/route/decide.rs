@@ -71,6 +71,9 @@ fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
     };
     match &statement.kind {
         Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
+        Kind::Prepare { .. } if scene.config.quirks => {
+            go(Target::Primary, Reason::PrimaryCommand("PREPARE"), write)
+        }
         Kind::Prepare { inner, .. } => one(inner, scene),
         Kind::Execute(name) | Kind::Deallocate(Some(name)) => {
             go(Target::Prepared(name.clone()), Reason::Prepared, Write::No)

@@ -53,6 +53,8 @@ pub struct SessionView<'a> {
     pub trans_wrote: bool,
     /// The session has written (`always`).
     pub ever_wrote: bool,
+    /// A setting stands on the primary that cannot be brought to another node.
+    pub unknown_setting: bool,
     /// The transaction runs at SERIALIZABLE, which a standby refuses.
     pub serializable: bool,
     /// Whether the session has a temporary relation of that name; `None`: it may have some that nobody knows of.

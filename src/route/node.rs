@@ -38,12 +38,13 @@ fn prefer(cluster: &ClusterView, Preference { to, weight }: Preference, random: 
         (false, (random - weight) / (1.0 - weight))
     };
     let usable = |id: NodeId| cluster.node(id).is_some_and(|node| node.usable);
+    let writer = cluster.writer().filter(|id| usable(*id));
     let node = match to {
         RedirectTo::Node(id) => Some(id).filter(|id| usable(*id))?,
-        RedirectTo::Primary => cluster.primary.filter(|id| usable(*id))?,
+        RedirectTo::Primary => writer?,
         RedirectTo::Standby => {
-            let standby = draw(cluster, rest, |node| !node.is_primary);
-            return if is_for_it { standby } else { cluster.primary.filter(|id| usable(*id)).or(standby) };
+            let standby = draw(cluster, rest, |node| Some(node.id) != writer);
+            return if is_for_it { standby } else { writer.or(standby) };
         }
     };
     if is_for_it { Some(node) } else { draw(cluster, rest, |other| other.id != node).or(Some(node)) }
@@ -108,7 +109,7 @@ fn lag(node: &NodeView, config: &RouteConfig) -> Lag {
             None => unknown = true,
         }
     }
-    if unknown { Lag::Unknown } else { Lag::Within }
+    if unknown && !config.quirks { Lag::Unknown } else { Lag::Within }
 }
 
 /// The standby that is the least behind, among those that may serve reads now.

@@ -180,6 +180,8 @@ impl Scene<'_> {
             b'c' => matches!(kind, Kind::CopyTo { .. }),
             // PREPARE: `kind` is the statement inside.
             b'p' => true,
+            // VALUES, which pgpool-II forgets.
+            b'v' => !self.config.quirks,
             _ => false,
         }
     }
@@ -189,6 +191,9 @@ impl Scene<'_> {
         let session = self.session;
         if self.config.on_write == OnWrite::Always && session.ever_wrote {
             return Some(Reason::SessionWrote);
+        }
+        if session.unknown_setting {
+            return Some(Reason::UnknownSetting);
         }
         if session.tx_primary_only {
             return Some(Reason::TransactionOnPrimary);
@@ -239,11 +244,14 @@ impl Scene<'_> {
     /// What the statement, and the views that it reads, name.
     fn look_into(&self, statement: &Statement) -> Found {
         let mut found = Found::default();
+        if self.config.quirks && matches!(statement.kind, Kind::CopyTo { .. }) {
+            return found;
+        }
         let mut views = Vec::new();
         self.relations(statement, None, &mut found, &mut views);
         self.functions(statement, None, &mut found);
         // A view may read others; each is looked into once.
-        let mut at = 0;
+        let mut at = if self.config.quirks { views.len() } else { 0 };
         while let Some((name, facts)) = views.get(at).cloned() {
             at += 1;
             if facts.parse != ParseOutcome::Ok || at > MAX_VIEWS {
@@ -271,6 +279,7 @@ impl Scene<'_> {
     ) {
         // What is certain without a question comes first, in pgpool-II's order.
         let relations = &statement.relations;
+        let is_catalog = |name: &Name| is_catalog(name, self.config.quirks);
         if let Some(name) = relations.iter().find(|name| is_catalog(name)) {
             found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
         }
@@ -286,13 +295,14 @@ impl Scene<'_> {
                 found.relations_to_ask.push(Question::Relation(name.clone()));
                 continue;
             };
-            if known.catalog {
+            if known.catalog && !(self.config.quirks && name.schema.as_deref() == Some("information_schema"))
+            {
                 found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
             }
             if known.unlogged && self.config.check_unlogged {
                 found.forbid(inside(within, Reason::UnloggedTable(name.clone())));
             }
-            if known.sequence {
+            if known.sequence && !self.config.quirks {
                 found.forbid(inside(within, Reason::Sequence(name.clone())));
             }
             if let Some(facts) = known.views
@@ -336,7 +346,7 @@ impl Scene<'_> {
     fn functions(&self, statement: &Statement, within: Option<&Name>, found: &mut Found) {
         let lists = &self.config.functions;
         for name in &statement.functions {
-            let writes = if fails_on_standby(name) {
+            let writes = if fails_on_standby(name) && !self.config.quirks {
                 Some((Reason::PrimaryFunction(name.clone()), Write::Known))
             } else if !lists.read_only.is_empty() {
                 let reason = || (Reason::NotReadOnlyFunction(name.clone()), Write::Opaque);
@@ -396,8 +406,12 @@ fn inside(view: Option<&Name>, reason: Reason) -> Reason {
 }
 
 /// What needs no question: the schemas of PostgreSQL itself. Whether another name is found in one, the catalog says.
-fn is_catalog(name: &Name) -> bool {
-    matches!(name.schema.as_deref(), Some("pg_catalog" | "information_schema"))
+fn is_catalog(name: &Name, quirks: bool) -> bool {
+    match name.schema.as_deref() {
+        Some("pg_catalog") => true,
+        Some("information_schema") => !quirks,
+        _ => false,
+    }
 }
 fn fails_on_standby(name: &Name) -> bool {
     name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog")

@@ -57,6 +57,8 @@ pub enum Reason {
     TransactionOnPrimary,
     /// The transaction is SERIALIZABLE.
     Serializable,
+    /// `set_config` with a value that only the server knows.
+    UnknownSetting,
     /// The transaction has written.
     TransactionWrote,
     /// An earlier transaction of the session has written (`trans_transaction`).
@@ -167,6 +169,7 @@ impl Reason {
             Reason::TransactionFailed => "the transaction has failed",
             Reason::TransactionOnPrimary => "the transaction is open on the primary only",
             Reason::Serializable => "the transaction is serializable",
+            Reason::UnknownSetting => "a setting was made whose value only the primary knows",
             Reason::TransactionWrote => "the transaction has written",
             Reason::EarlierTransactionWrote => "an earlier transaction of the session has written",
             Reason::SessionWrote => "the session has written",

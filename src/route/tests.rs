@@ -92,6 +92,7 @@ fn idle<'a>() -> SessionView<'a> {
         tx_wrote: Write::No,
         trans_wrote: false,
         ever_wrote: false,
+        unknown_setting: false,
         serializable: false,
         has_temp: &|name| Some(*name.name == *"temp"),
     }
@@ -198,14 +199,15 @@ fn reads_outside_a_transaction() {
             ("SHOW ALL", READ),
             ("PREPARE p AS SELECT 1", READ),
             ("  PREPARE p AS SELECT * FROM t", READ),
-            // The text test of allow_sql_comments = off; VALUES fails it as in pgpool-II.
+            // The text test of allow_sql_comments = off; as in pgpool-II.
             ("/*NO LOAD BALANCE*/ SELECT 1", LETTER),
             ("/* any comment */ SELECT 1", LETTER),
             ("-- any comment\nSELECT 1", LETTER),
             ("/*NO LOAD BALANCE*/ COPY t TO STDOUT", LETTER),
             ("/*NO LOAD BALANCE*/ PREPARE p AS SELECT 1", LETTER),
             ("/*x*/ SHOW work_mem", LETTER),
-            ("VALUES (1)", LETTER),
+            ("VALUES (1)", READ),
+            ("/*x*/ VALUES (1)", LETTER),
             // Locks and writes inside queries.
             ("SELECT * FROM t FOR UPDATE", LOCKS),
             ("SELECT * FROM t FOR NO KEY UPDATE", LOCKS),

@@ -185,6 +185,8 @@ pub struct Session {
     trans_wrote: bool,
     ever_wrote: bool,
     settings: Settings,
+    /// `set_config` was called with a value that only the server knows.
+    has_unknown_setting: bool,
     /// What was written before it was known whether in a transaction.
     early: Wrote,
     again: Again,
@@ -271,6 +273,7 @@ impl Session {
             trans_wrote: false,
             ever_wrote: false,
             settings: Settings::default(),
+            has_unknown_setting: false,
             early: Wrote::default(),
             again: Again::default(),
             ours: None,

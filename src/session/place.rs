@@ -141,6 +141,7 @@ impl Session {
             writes: &writes,
             trans_wrote: self.trans_wrote,
             ever_wrote: self.ever_wrote,
+            unknown_setting: self.has_unknown_setting,
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
             has_temp: &|name: &Name| self.temporary.has(name),
         };

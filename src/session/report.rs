@@ -253,6 +253,7 @@ impl Session {
 fn changes_session(facts: &Facts) -> bool {
     facts.statements.iter().any(|statement| {
         !statement.creates_temp.is_empty()
+            || !statement.set_config.is_empty()
             || matches!(
                 statement.kind,
                 Kind::Ddl

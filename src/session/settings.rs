@@ -47,10 +47,21 @@ impl Settings {
             }
             _ => return,
         };
+        self.add(name, local, &sql);
+    }
+
+    /// Takes note of a `set_config` that has succeeded.
+    pub(super) fn note_config(&mut self, name: &str, value: &str, local: bool) {
+        if Self::travels(name, Some(value)) {
+            self.add(name, local, &set_config(name, value, local));
+        }
+    }
+
+    fn add(&mut self, name: &str, local: bool, sql: &str) {
         // A local setting hides the one from before and does not end it.
         self.entries.retain(|entry| &*entry.name != name || (local && !entry.local));
         self.last += 1;
-        self.entries.push(Entry { number: self.last, name: name.into(), sql: sql.as_str().into(), local });
+        self.entries.push(Entry { number: self.last, name: name.into(), sql: sql.into(), local });
     }
 
     /// A standby cannot be made writable or serializable: those settings stay where they were given.
@@ -142,17 +153,19 @@ impl Settings {
 
 /// A statement that does what one of several in a string did.
 fn rebuild(kind: &Kind) -> String {
-    let quoted = |text: &str| format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
     match kind {
-        Kind::Set { name, local, value: Some(value) } => {
-            format!("SELECT pg_catalog.set_config({}, {}, {local})", quoted(name), quoted(value))
-        }
+        Kind::Set { name, local, value: Some(value) } => set_config(name, value, *local),
         Kind::Set { name, value: None, .. } | Kind::Reset { name } => {
             format!("RESET \"{}\"", name.replace('"', "\"\""))
         }
         Kind::ResetAll => "RESET ALL".to_string(),
         _ => "DISCARD ALL".to_string(),
     }
+}
+
+fn set_config(name: &str, value: &str, local: bool) -> String {
+    let quoted = |text: &str| format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    format!("SELECT pg_catalog.set_config({}, {}, {local})", quoted(name), quoted(value))
 }
 
 #[cfg(test)]
@@ -221,6 +234,19 @@ mod tests {
         run(&mut s, "SET default_transaction_read_only = off");
         run(&mut s, "SET default_transaction_isolation = 'serializable'");
         assert!(!s.lacks(0));
+    }
+
+    #[test]
+    fn set_config_is_a_setting_like_any_other() {
+        let mut s = Settings::default();
+        run(&mut s, "SET a.x = 1");
+        s.note_config("a.x", "it's", false);
+        s.note_config("transaction_read_only", "off", false);
+        assert_eq!(s.missing(0, false).0.join(";"), "SELECT pg_catalog.set_config(E'a.x', E'it\\'s', false)");
+        s.begin();
+        s.note_config("a.x", "2", true);
+        s.end(true);
+        assert_eq!(s.missing(1, false).0.len(), 1);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! such a node has only read, so at the end it gets a COMMIT or ROLLBACK of ours behind the lead's.
 #![forbid(unsafe_code)]
 
+use super::settings::Settings;
 use super::writes::{OwnCommit, Wrote};
 use super::{Ctx, Effect, Session};
 use crate::error::NodeId;
 use crate::pool::Purpose;
 use crate::route::Write;
-use crate::sql::{BeginOptions, Isolation, Kind, Name, Statement};
+use crate::sql::{BeginOptions, Isolation, Kind, Name, SetConfig, Statement};
 use crate::wire::backend::TxStatus;
 
 /// An explicit transaction.
@@ -132,6 +133,11 @@ impl Session {
                 self.ends.pop_front();
                 self.settings.rollback_to(name);
                 self.temporary.roll_back();
+                if ctx.shared.routes.quirks
+                    && let Some(tx) = &mut self.transaction
+                {
+                    tx.wrote = Wrote::default();
+                }
                 self.end_elsewhere(ctx, node, false, false);
             }
             Kind::Commit { chain } | Kind::Rollback { chain } => {
@@ -161,6 +167,7 @@ impl Session {
             _ => {}
         }
         self.temporary.note(statement, self.transaction.is_some());
+        self.note_configs(node, statement);
         if matches!(statement.kind, Kind::Set { .. } | Kind::Reset { .. } | Kind::ResetAll | Kind::DiscardAll)
         {
             let alone = effect.facts.statements.len() == 1;
@@ -183,9 +190,31 @@ impl Session {
         }
     }
 
+    /// Parameters that `set_config` has set. A value that only the server knows cannot be brought to other nodes, so
+    /// that reads must stay where it was set.
+    fn note_configs(&mut self, node: NodeId, statement: &Statement) {
+        for config in &statement.set_config {
+            match (config, &mut self.transaction) {
+                (SetConfig::Known { name, value, local }, _) => {
+                    self.change_settings(node, |settings| settings.note_config(name, value, *local));
+                }
+                (SetConfig::Unknown { local: true }, Some(tx)) => tx.wrote.write = Write::Opaque,
+                (SetConfig::Unknown { local: true }, None) => {}
+                (SetConfig::Unknown { local: false }, _) => self.has_unknown_setting = true,
+            }
+        }
+        if matches!(statement.kind, Kind::ResetAll | Kind::DiscardAll) {
+            self.has_unknown_setting = false;
+        }
+    }
+
     fn note_setting(&mut self, node: NodeId, statement: &crate::sql::Statement, sql: Option<&str>) {
+        self.change_settings(node, |settings| settings.note(statement, sql));
+    }
+
+    fn change_settings(&mut self, node: NodeId, change: impl FnOnce(&mut Settings)) {
         let was = self.settings.newest();
-        self.settings.note(statement, sql);
+        change(&mut self.settings);
         let newest = self.settings.newest();
         if let Some(link) = self.link(node)
             && link.applied == was

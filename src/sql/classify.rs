@@ -222,7 +222,7 @@ fn option_value(node: Node<'_>) -> Option<bool> {
 }
 
 /// A constant as text; the argument of a cast (INTERVAL '1' in SET TIME ZONE) too.
-fn constant(node: Node<'_>) -> Option<String> {
+pub(super) fn constant(node: Node<'_>) -> Option<String> {
     match node {
         Node::A_Const(value) => Some(match value.val()? {
             ConstValue::Boolean(value) => if value { "on" } else { "off" }.to_owned(),

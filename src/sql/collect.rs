@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::statement::{Name, Statement};
+use super::classify::constant;
+use super::statement::{Name, SetConfig, Statement, is_false};
 use crate::ffi::pg_parse::{Node, NodeList, children, kinds, nodes};
 
 /// Deepest nesting of nodes that is followed.
@@ -28,6 +29,21 @@ pub(super) fn collect(root: Node<'_>, statement: &mut Statement) -> Result<(), T
 /// The name of a relation as the grammar gives it.
 pub(super) fn relation_name(range: &nodes::RangeVar) -> Name {
     Name::new(range.schemaname(), range.relname().unwrap_or_default())
+}
+
+/// What a call of `set_config` sets.
+fn set_config(args: &NodeList) -> SetConfig {
+    let values: Vec<Option<String>> = args.iter().map(constant).collect();
+    let local = |text: &Option<String>| text.as_deref().is_some_and(|text| !is_false(text));
+    match values.as_slice() {
+        [Some(name), Some(value), Some(is_local)] => SetConfig::Known {
+            name: name.to_lowercase().into(),
+            value: value.as_str().into(),
+            local: !is_false(is_local),
+        },
+        [_, _, is_local] => SetConfig::Unknown { local: local(is_local) },
+        _ => SetConfig::Unknown { local: false },
+    }
 }
 
 /// A name that the grammar gives as a list of its parts.
@@ -205,6 +221,9 @@ impl<'a, 's> Walk<'a, 's> {
 
     fn function(&mut self, call: &'a nodes::FuncCall) {
         let Some(name) = dotted(call.funcname()) else { return };
+        if &*name.name == "set_config" && matches!(name.schema.as_deref(), None | Some("pg_catalog")) {
+            self.found.set_config.push(set_config(call.args()));
+        }
         if self.seen.functions.insert(name.clone()) {
             self.found.functions.push(name);
         }

@@ -13,7 +13,9 @@ mod statement;
 mod tests;
 
 pub use cache::Cache;
-pub use statement::{BeginOptions, Facts, Isolation, Kind, Name, ParseOutcome, Statement, is_false};
+pub use statement::{
+    BeginOptions, Facts, Isolation, Kind, Name, ParseOutcome, SetConfig, Statement, is_false,
+};
 
 use crate::ffi::pg_parse::{Refusal, with_statements};
 

@@ -73,6 +73,25 @@ pub struct Statement {
     pub creates_temp: Vec<Name>,
     /// Relations that it drops.
     pub drops: Vec<Name>,
+    /// Parameters that it sets with `set_config`.
+    pub set_config: Vec<SetConfig>,
+}
+
+/// A call of `set_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetConfig {
+    /// With constants.
+    Known {
+        name: Box<str>,
+        value: Box<str>,
+        /// For the transaction only.
+        local: bool,
+    },
+    /// With values that only the server knows.
+    Unknown {
+        /// For the transaction only, as far as can be told.
+        local: bool,
+    },
 }
 
 impl Statement {
@@ -87,6 +106,7 @@ impl Statement {
             modifies: false,
             creates_temp: Vec::new(),
             drops: Vec::new(),
+            set_config: Vec::new(),
         }
     }
 }

@@ -280,3 +280,62 @@ fn redirect_preference_lists_choose_the_node_for_reads() {
     let by_user = |conf| reads_on_one(conf).set("user_redirect_preference_list", "'nobody:1,.*:0'");
     Scene::new("redirect_user", by_user).expect(&[("SELECT n + 4 FROM t", PRIMARY)]);
 }
+
+#[test]
+fn other_modes_than_streaming_replication_balance_by_the_same_rules() {
+    for mode in ["logical_replication", "slony"] {
+        let cluster = shared();
+        let database = cluster.database("mode");
+        cluster.prepare(&database, "CREATE TABLE t (n int); CREATE UNLOGGED TABLE u (n int)");
+        cluster.catch_up();
+        let conf = reads_on_one(Conf::of(cluster)).set("backend_clustering_mode", mode);
+        let scene = Scene { cluster, database, balancer: Balancer::start_unready(conf) };
+        scene.expect(&[
+            ("SELECT n FROM t", STANDBY),
+            ("INSERT INTO t VALUES (2)", PRIMARY),
+            ("SELECT n FROM u", PRIMARY),
+            ("BEGIN", BOTH),
+            ("SELECT n + 1 FROM t", STANDBY),
+            ("UPDATE t SET n = 3", PRIMARY),
+            ("SELECT n + 2 FROM t", PRIMARY),
+            ("COMMIT", BOTH),
+        ]);
+    }
+}
+
+#[test]
+fn settings_of_set_config_hold_on_all_nodes_or_keep_the_reads() {
+    let scene = Scene::new("set_config", reads_on_one);
+    let mut client = scene.client();
+    let read = "SELECT current_setting('my.own', true) || ' ' || current_setting('port') FROM t";
+    let standby = scene.cluster.nodes[1].port.to_string();
+    client.query("SELECT set_config('my.own', 'it''s', false)").succeeded();
+    assert_eq!(client.ask(read), format!("it's {standby}"));
+    client.query("BEGIN").succeeded();
+    client.query("SELECT set_config('my.own', 'b', true)").succeeded();
+    client.query("COMMIT").succeeded();
+    assert_eq!(client.ask(read), format!("it's {standby}"));
+    // With a value that only the server knows.
+    client.extended("SELECT set_config('my.own', $1, false)", &["c"]).succeeded();
+    let primary = scene.cluster.nodes[0].port.to_string();
+    assert_eq!(client.ask(read), format!("c {primary}"));
+    client.query("DISCARD ALL").succeeded();
+    assert!(client.ask("SELECT current_setting('port') FROM t") == standby);
+}
+
+#[test]
+fn pgpool_quirks_bring_back_what_an_application_may_depend_on() {
+    let scene = Scene::new("quirks", |conf| reads_on_one(conf).set("pgpool_quirks", "on"));
+    scene.cluster.prepare(&scene.database, "CREATE VIEW v AS SELECT random() AS n");
+    scene.cluster.catch_up();
+    scene.expect(&[
+        ("SELECT n FROM v", STANDBY),
+        ("VALUES (1)", PRIMARY),
+        ("BEGIN", BOTH),
+        ("INSERT INTO t VALUES (9)", PRIMARY),
+        ("SAVEPOINT a", PRIMARY),
+        ("ROLLBACK TO a", PRIMARY),
+        ("SELECT n FROM t", STANDBY),
+        ("COMMIT", BOTH),
+    ]);
+}

@@ -28,6 +28,7 @@ const UNKNOWN: &str = "a function that the catalog does not know may write";
 const STILL_WRITTEN: &str = "what was written before the savepoint is only on the primary";
 const SERVER_ANSWERS: &str = "PostgreSQL says that the transaction has failed, and we relay it";
 const ONE_NODE: &str = "a transaction begun among several statements stays on the primary";
+const READ: &str = "VALUES is a read";
 const PREPARED_READ: &str = "PREPARE of a read goes where the read may go";
 
 const OF_CATALOGS: &str = "its views read system catalogs, which are read on the primary";
@@ -38,6 +39,7 @@ const fn row(sequence: &'static str, statement: &'static str, why: &'static str)
 }
 
 pub(super) const DIFFERENCES: &[Difference] = &[
+    row("forms of reading", "VALUES (1), (2)", READ),
     row("functions", "SELECT no_such_function()", UNKNOWN),
     row("special relations", "SELECT count(*) > 0 FROM information_schema.tables", OF_CATALOGS),
     row("views", "SELECT n FROM v_unlogged", VIEW),

@@ -15,6 +15,7 @@ mod commands;
 mod differences;
 mod log_lines;
 mod parameters;
+mod routes;
 mod sequences;
 
 use differences::DIFFERENCES;

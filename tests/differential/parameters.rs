@@ -164,6 +164,7 @@ const NEW: &[(&str, &[&str])] = &[
             "sessions_per_child",
             "io_method",
             "read_after_write",
+            "pgpool_quirks",
             "log_format",
             "load_balance_mode_algo",
             "consensus_mode",
