@@ -65,6 +65,7 @@ impl Session {
         };
         self.log_unparsed(&facts, parse.text);
         self.send_parse(ctx, node, parse.name, parse.text, id);
+        self.batch_count.note_sent();
         self.pass_to(ctx, node, whole);
         self.just_parsed = Some((self.parsed_now(id, node), write));
         Step::Done(header.length)
@@ -115,6 +116,7 @@ impl Session {
         };
         let id = self.add_statement(name, &facts, Rc::default(), Source::Only(node));
         self.send_parse(ctx, node, name, TOO_LONG.as_bytes(), id);
+        self.batch_count.note_sent();
         self.send_frame(ctx, node, header, rest)
     }
 
@@ -151,6 +153,7 @@ impl Session {
             self.log_at_node(ctx, node, "Bind: ", &prepared.text);
         }
         self.portals.insert(portal, Portal { node, prepared, write });
+        self.batch_count.note_sent();
         self.send_frame(ctx, node, header, rest)
     }
 
@@ -174,6 +177,7 @@ impl Session {
         match found {
             Ok((node, _)) => {
                 self.log_at_node(ctx, node, "", b"D message");
+                self.batch_count.note_sent();
                 self.pass_to(ctx, node, whole);
                 Step::Done(whole.len())
             }
@@ -193,6 +197,7 @@ impl Session {
         if let Some(Portal { prepared: Some(prepared), write, .. }) = self.portals.get(portal).cloned() {
             self.begin_statement(ctx, node, &prepared.facts, &prepared.text, "Execute: ", write);
         }
+        self.batch_count.note_sent();
         self.pass_to(ctx, node, whole);
         Step::Done(whole.len())
     }
@@ -230,6 +235,7 @@ impl Session {
             backend.expects.push_back(Expect::Close { statement, quiet: false });
         }
         self.log_at_node(ctx, node, "", b"C message");
+        self.batch_count.note_sent();
         self.pass_to(ctx, node, whole);
         Step::Done(whole.len())
     }
@@ -332,12 +338,28 @@ impl Session {
         match self.reach(ctx, node) {
             super::reach::Reach::Ready(_) => {
                 self.batch = Some(node);
+                self.batch_count = BatchCount::default();
                 self.keep_for_again(ctx, node);
                 Ok(node)
             }
             super::reach::Reach::Wait => Err(Some(Step::Stall)),
             super::reach::Reach::Failed => Err(None),
         }
+    }
+
+    /// Whether all messages of the batch are answered, and none with an error: only then it is known what a simple query
+    /// behind them will be answered, since a server that has found an error skips it. Asks for the answers.
+    pub(super) fn is_batch_answered(&mut self, ctx: &mut Ctx<'_>, node: NodeId) -> bool {
+        let BatchCount { sent, answered, flushed } = &mut self.batch_count;
+        if answered >= sent && !self.errored {
+            return true;
+        }
+        if !std::mem::replace(flushed, true) {
+            let mut out = Vec::new();
+            frontend::put_flush(&mut out);
+            self.pass_to(ctx, node, &out);
+        }
+        false
     }
 
     /// Everything in flight is on this node, so what follows is answered in order.
@@ -389,6 +411,28 @@ impl Session {
         backend::put_error(&mut out, &notice);
         ctx.wire.send(self.client, &out);
         self.skip_to_sync = true;
+    }
+}
+
+/// How far the batch without its Sync has come.
+#[derive(Debug, Default)]
+pub(super) struct BatchCount {
+    /// Messages that are answered each with one of those that `note_answer` counts.
+    sent: usize,
+    answered: usize,
+    /// The node was asked to send what it has.
+    flushed: bool,
+}
+
+impl BatchCount {
+    fn note_sent(&mut self) {
+        self.sent += 1;
+        self.flushed = false;
+    }
+
+    /// A message of the node that has the batch.
+    pub(super) fn note_answer(&mut self, kind: u8) {
+        self.answered += usize::from(matches!(kind, b'1' | b'2' | b'3' | b'T' | b'n' | b'C' | b's' | b'I'));
     }
 }
 

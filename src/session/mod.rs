@@ -206,6 +206,7 @@ pub struct Session {
     just_parsed: Option<(JustParsed, Write)>,
     /// Node that has the messages since the last Sync.
     batch: Option<NodeId>,
+    batch_count: extended::BatchCount,
     /// A Sync of ours is on its way that ends the batch.
     ending: bool,
     /// An error of ours: the client's messages are dropped until its Sync.
@@ -288,6 +289,7 @@ impl Session {
             next_statement: 1,
             just_parsed: None,
             batch: None,
+            batch_count: extended::BatchCount::default(),
             ending: false,
             skip_to_sync: false,
             in_flight: 0,

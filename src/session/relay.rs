@@ -208,6 +208,9 @@ impl Session {
             b'G' if quiet.is_none() => self.begin_copy_in(ctx, node, slot),
             _ => {}
         }
+        if quiet.is_none() && self.in_flight == 0 && self.batch == Some(node) {
+            self.batch_count.note_answer(header.kind);
+        }
         if quiet.is_some() || self.again.note_answer(node, header.kind) {
             Verdict::Drop
         } else {

@@ -31,10 +31,10 @@ impl Session {
                 return Step::More;
             }
         };
-        if self.must_wait(ctx, None) {
-            return Step::Stall;
-        }
         if let Some(asked) = face::sql::recognise(text) {
+            if self.must_wait(ctx, None) {
+                return Step::Stall;
+            }
             return match self.answer_simple(ctx, &asked, text) {
                 Some(Step::Done(_)) => Step::Done(header.length),
                 step => self.or_refuse(ctx, step, header),
@@ -45,11 +45,16 @@ impl Session {
             Ok(found) => found,
             Err(step) => return self.or_refuse(ctx, step, header),
         };
+        if self.batch == Some(node) && !self.is_batch_answered(ctx, node) {
+            return if self.errored { self.pass(header, rest, None) } else { Step::Stall };
+        }
         self.drawn = None;
         self.forget_statement(ctx, node, b"");
         self.keep_for_again(ctx, node);
         self.begin_statement(ctx, node, &facts, text, "", write);
         self.launch(ctx, node, Expect::Query);
+        // In a batch without its Sync the query takes the place of that: what came before is its transaction, too.
+        self.batch = None;
         self.pass_to(ctx, node, whole);
         Step::Done(header.length)
     }

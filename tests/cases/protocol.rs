@@ -297,3 +297,51 @@ fn an_idle_session_notices_the_end_of_its_server_process() {
         });
     });
 }
+
+#[test]
+fn a_simple_query_within_a_batch_that_has_no_sync() {
+    both_ways("within", |door| {
+        Client::connect(door).query("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").succeeded();
+        let count = || Client::connect(door).ask("SELECT count(*) FROM t");
+        let mut client = Client::connect(door);
+        // Behind a read, behind a write, behind what is only announced.
+        client.parse("", "SELECT n FROM t").bind("", "", &[]).execute("", 0).simple("SELECT 5").send();
+        assert_eq!(client.until_ready().kinds(), "12DCTDCZ");
+        client
+            .parse("s", "INSERT INTO t VALUES (2)")
+            .bind("", "s", &[])
+            .execute("", 0)
+            .simple("SELECT n FROM t")
+            .send();
+        assert_eq!(client.until_ready().kinds(), "12CTDDCZ");
+        client.parse("r", "SELECT 6").describe('S', "r").simple("SELECT 7").sync().send();
+        assert_eq!(
+            (client.until_ready().kinds().as_str(), client.until_ready().kinds().as_str()),
+            ("1tTTDCZ", "Z")
+        );
+        // All of it is one transaction.
+        client.bind("", "s", &[]).execute("", 0).simple("SELECT 1/0").send();
+        assert_eq!(client.until_ready().kinds(), "2CEZ");
+        assert_eq!(count(), "2");
+        // Behind an error it is skipped, as all up to the Sync.
+        client
+            .parse("", "SELECT 1/0")
+            .bind("", "", &[])
+            .execute("", 0)
+            .simple("INSERT INTO t VALUES (3)")
+            .sync()
+            .send();
+        assert_eq!(client.until_ready().kinds(), "1EZ");
+        assert_eq!(count(), "2");
+        client.parse("", "BEGIN").bind("", "", &[]).execute("", 0).simple("INSERT INTO t VALUES (4)").send();
+        let reply = client.until_ready();
+        assert_eq!((reply.kinds().as_str(), reply.status()), ("12CCZ", 'T'));
+        client.bind("", "s", &[]).execute("", 0).simple("ROLLBACK").send();
+        assert_eq!((client.until_ready().status(), count().as_str()), ('I', "2"));
+        // With an answer for the first part already here.
+        client.parse("", "SELECT 8").bind("", "", &[]).execute("", 0).flush().send();
+        assert_eq!(client.until('C').kinds(), "12DC");
+        client.simple("SELECT 9").send();
+        assert_eq!(client.until_ready().kinds(), "TDCZ");
+    });
+}

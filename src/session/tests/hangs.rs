@@ -32,8 +32,13 @@ fn a_query_behind_an_error_in_its_batch_does_not_wait_for_ever() {
     rig.client(&parse("", "BAD"));
     rig.client(&query("SELECT 1"));
     rig.client(SYNC);
-    rig.node(PRIMARY, &error(TxStatus::Idle));
-    assert_eq!(rig.client_got(), ["E 22012", "Z I"]);
+    // Asked for its answer, the server sends the error; the query is skipped, the Sync ends it all.
+    assert_eq!(rig.sent_to(PRIMARY), ["P", "H"]);
+    let (error, ready) = (error(TxStatus::Idle), b"Z\0\0\0\x05I");
+    rig.node(PRIMARY, error.strip_suffix(ready).unwrap());
+    assert_eq!((rig.client_got(), rig.sent_to(PRIMARY)), (vec!["E 22012".to_owned()], vec!["S".to_owned()]));
+    rig.node(PRIMARY, ready);
+    assert_eq!(rig.client_got(), ["Z I"]);
     rig.run("SELECT 2", STANDBY, "SELECT 1", TxStatus::Idle);
 }
 
