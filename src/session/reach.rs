@@ -41,6 +41,10 @@ impl Session {
         if backend.expects.iter().any(awaited) {
             return Reach::Wait;
         }
+        if self.transaction.as_ref().is_some_and(|tx| tx.failed_on == Some(node)) {
+            // It takes nothing but the end of the transaction.
+            return Reach::Ready(link.backend);
+        }
         if self.batch == Some(node) {
             // It was made ready when the batch began; a query of ours has no place in it.
             return Reach::Ready(link.backend);

@@ -345,3 +345,17 @@ fn a_simple_query_within_a_batch_that_has_no_sync() {
         assert_eq!(client.until_ready().kinds(), "TDCZ");
     });
 }
+
+#[test]
+fn a_transaction_that_has_failed_behind_a_chained_one_takes_its_end() {
+    both_ways("chained", |door| {
+        let mut client = Client::connect(door);
+        client.query("BEGIN ISOLATION LEVEL REPEATABLE READ").succeeded();
+        client.query("SET TIME ZONE 'America/Lima'").succeeded();
+        let chained =
+            "ROLLBACK AND CHAIN; SET client_min_messages = 'error'; COMMIT AND CHAIN; FETCH 2 FROM nothing";
+        assert_eq!(client.query(chained).status(), 'E');
+        assert_eq!(client.query("ROLLBACK").tags(), ["ROLLBACK"]);
+        assert_eq!(client.ask("SHOW client_min_messages"), "error");
+    });
+}
