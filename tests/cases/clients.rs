@@ -2,17 +2,32 @@
 
 use crate::harness::balancer::Conf;
 use crate::harness::cluster::{Cluster, Door};
+use crate::harness::tap::Tap;
 use crate::harness::tools::{self, Ran};
 use crate::harness::{Balancer, shared};
 
-/// Runs the same on a database of its own, once directly and once through the program, and wants the same output.
+/// Runs the same on a database of its own, directly and through the program, and wants the same output and the same
+/// messages from the server. Then with reads on a standby, which must print the same.
 fn same_as_direct(topic: &str, run: impl Fn(&Door) -> Ran) {
     let cluster = shared();
-    let direct = run(&cluster.door(0, &cluster.database(topic))).succeeded();
+    let direct = Tap::before(&cluster.door(0, &cluster.database(topic)));
+    let expected = run(direct.door()).succeeded();
     let balancer = start_without_reads_elsewhere(cluster);
-    let through = run(&balancer.door(&cluster.database(topic))).succeeded();
-    assert_eq!(through.out, direct.out);
-    assert_eq!(through.err, direct.err);
+    let through = Tap::before(&balancer.door(&cluster.database(topic)));
+    let got = run(through.door()).succeeded();
+    assert_eq!((&got.out, &got.err), (&expected.out, &expected.err));
+    // Which of several connections a pool of the client's uses is its own affair.
+    for (got, expected) in through.heard().iter().zip(&direct.heard()).take(1) {
+        let differs = got.iter().zip(expected).position(|(got, expected)| got != expected);
+        let at = differs.unwrap_or(got.len().min(expected.len()));
+        let part = |words: &[String]| words[at.saturating_sub(2)..(at + 3).min(words.len())].join("\n");
+        assert!(got == expected, "message {at}, got\n{}\nexpected\n{}", part(got), part(expected));
+    }
+    // The scripts read what they have just written.
+    let conf = Conf::of(cluster).weights([0, 1, 0]).set("read_after_write", "session");
+    let balancer = Balancer::start(conf);
+    let got = run(&balancer.door(&cluster.database(topic))).succeeded();
+    assert_eq!((&got.out, &got.err), (&expected.out, &expected.err), "with reads on a standby");
 }
 
 /// The scripts read what they have just written outside transactions, which a standby may not have yet.
@@ -54,6 +69,11 @@ fn a_psql_error_reads_the_same() {
 #[test]
 fn the_tour_of_psycopg_prints_the_same() {
     same_as_direct("psycopg", |door| tools::run(&mut tools::python(door, "tour.py")));
+}
+
+#[test]
+fn the_tour_of_asyncpg_prints_the_same() {
+    same_as_direct("asyncpg", |door| tools::run(&mut tools::python(door, "tour_asyncpg.py")));
 }
 
 #[test]

@@ -454,25 +454,13 @@ impl Side {
             // Not the process.
             'A' => String::from_utf8_lossy(&body[4..]).into_owned(),
             'T' => {
-                let columns = without_tables(body);
+                let columns = message.without_tables();
                 String::from_utf8_lossy(&columns).into_owned()
             }
             _ => String::from_utf8_lossy(body).into_owned(),
         };
         format!("{} {}", message.kind, text.escape_debug())
     }
-}
-
-/// A RowDescription without the numbers of tables.
-fn without_tables(body: &[u8]) -> Vec<u8> {
-    let mut out = body[..2].to_vec();
-    let mut rest = &body[2..];
-    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
-        out.extend(&rest[..end]);
-        out.extend(&rest[end + 5..end + 19]);
-        rest = &rest[end + 19..];
-    }
-    out
 }
 
 /// The standbys, asked whether they have what the primary has committed.

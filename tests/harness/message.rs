@@ -50,6 +50,18 @@ impl Message {
         values
     }
 
+    /// A RowDescription without the numbers of tables.
+    pub(crate) fn without_tables(&self) -> Vec<u8> {
+        let mut out = self.body[..2].to_vec();
+        let mut rest = &self.body[2..];
+        while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+            out.extend(&rest[..end]);
+            out.extend(&rest[end + 5..end + 19]);
+            rest = &rest[end + 19..];
+        }
+        out
+    }
+
     /// The column names of a RowDescription.
     fn names(&self) -> Vec<String> {
         let count = u16::from_be_bytes([self.body[0], self.body[1]]);

@@ -7,6 +7,7 @@ pub(crate) mod message;
 pub(crate) mod node_log;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod tap;
 pub(crate) mod tools;
 pub(crate) mod wait;
 
