@@ -29,6 +29,7 @@ mod scene;
 mod show;
 mod split;
 mod syslog;
+mod tokio;
 mod unreachable;
 mod upgrade;
 mod vanish;
