@@ -16,12 +16,12 @@ from accounts import memory
 from idle import allow_many
 from loads import BULK, MODES, bulk, load
 from servers import Servers, answers, free_port
-from targets import ABOUT, Targets
+from targets import ABOUT, ROUTING, Targets
 
 BULK_TARGETS = ["direct", "relay", "pgbouncer", "pgpool", "drop-in", "sample-epoll", "sample-uring"]
 IDLE = [("pgbouncer", 1000), ("sample-epoll-4", 1000), ("sample-epoll-4", 10000),
         ("sample-uring-4", 1000), ("sample-uring-4", 10000)]
-PARTS = ["queries", "bulk", "memory"]
+PARTS = ["queries", "bulk", "memory", "routing"]
 
 
 def arguments():
@@ -107,6 +107,19 @@ def memories(_options, servers, targets, names, results):
     print(report.memory_table(found), flush=True)
 
 
+def routing(options, servers, targets, _names, results):
+    for mode in [mode for mode in options.modes.split(",") if mode in ("simple", "extended", "prepared")]:
+        cells = {name: [] for name in ROUTING}
+        for _ in range(options.rounds):
+            for name in cells:
+                with targets.running(name, 32) as (ports, roots):
+                    row = load(servers, ports, roots, mode, 32, options.seconds) if ports else None
+                if row:
+                    cells[name].append(row)
+        results.setdefault("routing", {})[mode] = cells
+        print(report.routing_table(mode, cells), flush=True)
+
+
 def main():
     options = arguments()
     os.environ["PATH"] += ":/usr/sbin"
@@ -119,7 +132,7 @@ def main():
     with Servers(options.bin, options.cluster) as servers:
         targets = Targets(servers, os.path.abspath(options.program))
         targets.build_floor()
-        parts = {"queries": queries, "bulk": bulks, "memory": memories}
+        parts = {"queries": queries, "bulk": bulks, "memory": memories, "routing": routing}
         for part in options.parts.split(","):
             parts[part](options, servers, targets, names, results)
             if options.results:

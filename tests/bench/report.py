@@ -41,6 +41,18 @@ def bulk_table(kind, cells):
     return "\n".join(lines)
 
 
+def routing_table(mode, cells):
+    lines = [f"\n### what routing costs: {mode}, 32 clients\n",
+             "| target | CPU µs a query, routed | nothing balanced | ratio |", "|---|---|---|---|"]
+    median = medians(cells)
+    for routed in [name for name in cells if name.endswith("-routed")]:
+        plain = routed.replace("-routed", "-unrouted")
+        if routed in median and plain in median:
+            lines.append(f"| {routed.removesuffix('-routed')} | {median[routed][0]:.1f} | {median[plain][0]:.1f} "
+                         f"| {ratio(median, routed, plain, 0)} |")
+    return "\n".join(lines)
+
+
 def memory_table(found):
     lines = ["\n### memory\n", "| what | PSS of all processes, MiB |", "|---|---|"]
     for what, kib in found.items():
@@ -88,6 +100,12 @@ def reached(results):
             rows.append((f"bulk, {BULK_NAMES[kind]}: CPU to the relay", "≤ 1.3",
                          ", ".join(f"{name}: {value:.2f}" for name, value in values),
                          all(value <= 1.3 for _, value in values)))
+    for mode, cells in results.get("routing", {}).items():
+        median = medians(cells)
+        for name in ("sample-uring", "drop-in"):
+            if f"{name}-routed" in median and f"{name}-unrouted" in median:
+                value = median[f"{name}-routed"][0] / median[f"{name}-unrouted"][0]
+                rows.append((f"routing, {name}, {mode}: CPU to load_balance_mode = off", "≤ 1.1", f"{value:.2f}", value <= 1.1))
     found = results.get("memory", {})
     theirs = found.get("pgpool: 32 children, each has served")
     for what, kib in found.items():
@@ -104,6 +122,7 @@ def write(page, results):
     parts = [reached(results), "\n## Tables"]
     parts += [query_table(title, cells) for title, cells in results.get("queries", {}).items()]
     parts += [bulk_table(kind, cells) for kind, cells in results.get("bulk", {}).items()]
+    parts += [routing_table(mode, cells) for mode, cells in results.get("routing", {}).items()]
     if "memory" in results:
         parts.append(memory_table(results["memory"]))
     head = page.read_text().partition(BEGIN)[0]

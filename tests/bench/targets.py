@@ -27,6 +27,9 @@ ABOUT = {
     "sample-uring-1n": "as sample-uring with one server behind it",
 }
 
+# What routing costs: all goes to one of three servers, once because a rule says so and once because nothing is balanced.
+ROUTING = ["sample-uring-routed", "sample-uring-unrouted", "drop-in-routed", "drop-in-unrouted", "pgpool-routed", "pgpool-unrouted"]
+
 
 class Targets:
     def __init__(self, servers, program):
@@ -54,10 +57,10 @@ class Targets:
             return self.pgbouncer(port, nodes or self.servers.ports)
         nodes = nodes or (self.servers.ports[:1] if name.endswith("-1n") else self.servers.ports)
         processes = [f"num_init_children = {max(32, clients)}"]
-        if name == "pgpool":
+        if name.startswith("pgpool"):
             conf = self.pool_conf(name, port, nodes, [*processes, "log_min_messages = error"])
             return ["pgpool", "-n", "-D", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
-        if name == "drop-in":
+        if name.startswith("drop-in"):
             lines = processes
         else:
             method = "epoll" if "epoll" in name else "io_uring"
@@ -86,15 +89,17 @@ unix_socket_dir =
         return self.servers.as_server(["pgbouncer", "-q", str(path)])
 
     def pool_conf(self, name, port, nodes, lines):
+        weight = (lambda id: int(id == 0)) if name.endswith("routed") else (lambda _id: 1)
+        balance = "off" if name.endswith("unrouted") else "on"
         backends = [line for id, node in enumerate(nodes) for line in
-                    (f"backend_hostname{id} = '127.0.0.1'", f"backend_port{id} = {node}", f"backend_weight{id} = 1")]
+                    (f"backend_hostname{id} = '127.0.0.1'", f"backend_port{id} = {node}", f"backend_weight{id} = {weight(id)}")]
         path = self.directory / f"{name}.conf"
         path.write_text("\n".join([
             f"port = {port}", "listen_addresses = '127.0.0.1'", f"pcp_port = {free_port()}",
             f"unix_socket_directories = '{self.directory}'", f"socket_dir = '{self.directory}'",
             f"pcp_socket_dir = '{self.directory}'", f"pid_file_name = '{self.directory}/{name}.pid'",
             f"logdir = '{self.directory}'", "sr_check_user = 'postgres'", "sr_check_period = 10",
-            "backend_clustering_mode = 'streaming_replication'", "load_balance_mode = on", "enable_pool_hba = on",
+            "backend_clustering_mode = 'streaming_replication'", f"load_balance_mode = {balance}", "enable_pool_hba = on",
             "pool_passwd = 'pool_passwd'", *backends, *lines]) + "\n")
         return str(path)
 

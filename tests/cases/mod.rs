@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod log_collector;
 mod logging;
+mod made_sql;
 mod memory;
 mod old_config;
 mod own_commands;
