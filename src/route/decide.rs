@@ -42,6 +42,11 @@ pub fn decide(
     {
         return go(Target::Primary, Reason::Refused, scene.may_write(statement));
     }
+    if let Some(pid) = facts.single().and_then(|statement| statement.signals)
+        && let Some(node) = (session.node_of_process)(pid)
+    {
+        return go(Target::Node(node), Reason::ProcessOfNode(pid), Write::No);
+    }
     match facts.statements.as_slice() {
         [statement] => one(statement, &scene),
         several => {

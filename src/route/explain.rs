@@ -87,6 +87,7 @@ impl Explanation {
             Target::Primary => "primary".to_owned(),
             Target::Balance => "load balance node".to_owned(),
             Target::Everywhere => "primary, the others before their next statement".to_owned(),
+            Target::Node(node) => format!("node {node}"),
             Target::Prepared(name) => format!("where {name} was prepared"),
         }
     }

@@ -57,6 +57,8 @@ pub struct SessionView<'a> {
     pub unknown_setting: bool,
     /// The transaction runs at SERIALIZABLE, which a standby refuses.
     pub serializable: bool,
+    /// The node that has a server process of that number, among those that serve our sessions.
+    pub node_of_process: &'a dyn Fn(i32) -> Option<NodeId>,
     /// Whether the session has a temporary relation of that name; `None`: it may have some that nobody knows of.
     pub has_temp: &'a dyn Fn(&Name) -> Option<bool>,
 }
@@ -115,6 +117,8 @@ pub enum Target {
     Everywhere,
     /// Where the statement of that name was prepared.
     Prepared(Box<str>),
+    /// This node and no other.
+    Node(NodeId),
 }
 
 /// Columns of `SHOW pool_backend_stats`.

@@ -91,6 +91,8 @@ pub enum Reason {
     VolatileFunction(Name),
     /// Calls a function that fails on every standby.
     PrimaryFunction(Name),
+    /// Signals a server process, which runs on that node.
+    ProcessOfNode(i32),
     /// A standby has refused it before.
     Refused,
     /// The session's node for reads.
@@ -122,6 +124,7 @@ impl fmt::Display for Reason {
             Reason::WriteFunction(name) => write!(f, "function {name} is in write_function_list"),
             Reason::VolatileFunction(name) => write!(f, "function {name} is volatile"),
             Reason::PrimaryFunction(name) => write!(f, "function {name} fails on a standby"),
+            Reason::ProcessOfNode(pid) => write!(f, "process {pid} runs on that node"),
             Reason::NodeUnusable(id) => write!(f, "node {id} is not usable"),
             Reason::DelayOver(id) => write!(f, "replication delay of node {id} is over the threshold"),
             Reason::DelayUnknown(id) => write!(f, "replication delay of node {id} is not known"),

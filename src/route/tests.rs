@@ -94,6 +94,7 @@ fn idle<'a>() -> SessionView<'a> {
         ever_wrote: false,
         unknown_setting: false,
         serializable: false,
+        node_of_process: &|pid| (pid == 7).then_some(2),
         has_temp: &|name| Some(*name.name == *"temp"),
     }
 }
@@ -123,6 +124,7 @@ fn show(decision: Decision) -> String {
         Target::Balance => "B".to_owned(),
         Target::Everywhere => "E".to_owned(),
         Target::Prepared(name) => format!("X {name}"),
+        Target::Node(node) => format!("N{node}"),
     };
     let reason = route.reason.to_string();
     assert!(!reason.is_empty(), "{:?} has no text", route.reason);
@@ -362,6 +364,21 @@ fn functions_by_volatility() {
             ("SELECT vol() FROM pg_class", "P W | reads system catalog pg_class"),
         ],
     );
+}
+
+#[test]
+fn a_signal_goes_to_the_node_of_its_process() {
+    let there = "N2 | process 7 runs on that node";
+    let rows = [
+        ("SELECT pg_terminate_backend(7)", there),
+        ("SELECT pg_catalog.pg_cancel_backend(7)", there),
+        ("SELECT pg_terminate_backend(7, 1000)", there),
+        // Not known, not a constant, somebody else's function.
+        ("SELECT pg_terminate_backend(8)", READ),
+        ("SELECT pg_terminate_backend(pid) FROM t", READ),
+        ("SELECT my.pg_terminate_backend(7)", READ),
+    ];
+    check(&idle(), &RouteConfig::default(), &rows);
 }
 
 #[test]

@@ -89,6 +89,7 @@ impl Session {
                 Err(question) => return Err(self.ask(ctx, question)),
             },
             Target::Prepared(name) => self.holder(ctx, name.as_bytes()).or(lead),
+            Target::Node(node) => Some(*node),
             Target::Primary | Target::Everywhere => lead,
         };
         self.drawn = None;

@@ -64,6 +64,7 @@ impl Session {
         let lead = self.lead(ctx);
         let node = match &route.target {
             Target::Primary | Target::Everywhere => lead,
+            Target::Node(node) => Some(*node),
             Target::Balance => match self.fresh_node(ctx, lead, route.after) {
                 Ok(node) => node,
                 Err(question) => return Place::Ask(question),
@@ -143,6 +144,7 @@ impl Session {
             ever_wrote: self.ever_wrote,
             unknown_setting: self.has_unknown_setting,
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
+            node_of_process: &|pid| segment.node_of_process(pid),
             has_temp: &|name: &Name| self.temporary.has(name),
         };
         let relations = self.own_relations.as_deref_mut().unwrap_or(relations);

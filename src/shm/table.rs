@@ -159,6 +159,15 @@ impl Segment {
         self.write(self.layout.pool(worker, pool, node), row);
     }
 
+    /// The node of the server process with this number, if it serves one of our connections; the lowest, should two
+    /// have one.
+    pub fn node_of_process(&self, pid: i32) -> Option<NodeId> {
+        let is_its = |worker: usize, node: NodeId| {
+            (0..self.pools_used(worker, node)).any(|pool| self.pool(worker, pool, node).backend_pid == pid)
+        };
+        (0..self.sizes.nodes).find(|node| (0..self.sizes.workers).any(|worker| is_its(worker, *node)))
+    }
+
     /// Worker and slot of the session whose cancel key this is.
     pub fn find_cancel(&self, pid: i32, key: &[u8]) -> Option<(usize, usize)> {
         let wanted = u64::from(pid.cast_unsigned());
@@ -337,6 +346,14 @@ mod tests {
         }
         segment.clear_worker(1);
         assert_eq!(segment.find_cancel(-3, &[1, 2, 3, 4]), None);
+    }
+
+    #[test]
+    fn a_server_process_is_found_on_its_node() {
+        let segment = segment();
+        segment.set_pool(1, 2, 1, &PoolRow { backend_pid: 70, ..PoolRow::default() });
+        segment.set_pool(0, 0, 0, &PoolRow { backend_pid: 71, ..PoolRow::default() });
+        assert_eq!([70, 71, 72].map(|pid| segment.node_of_process(pid)), [Some(1), Some(0), None]);
     }
 
     #[test]

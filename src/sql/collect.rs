@@ -221,8 +221,15 @@ impl<'a, 's> Walk<'a, 's> {
 
     fn function(&mut self, call: &'a nodes::FuncCall) {
         let Some(name) = dotted(call.funcname()) else { return };
-        if &*name.name == "set_config" && matches!(name.schema.as_deref(), None | Some("pg_catalog")) {
-            self.found.set_config.push(set_config(call.args()));
+        if matches!(name.schema.as_deref(), None | Some("pg_catalog")) {
+            match &*name.name {
+                "set_config" => self.found.set_config.push(set_config(call.args())),
+                "pg_terminate_backend" | "pg_cancel_backend" => {
+                    let number = call.args().iter().next().and_then(constant);
+                    self.found.signals = number.and_then(|number| number.parse().ok());
+                }
+                _ => {}
+            }
         }
         if self.seen.functions.insert(name.clone()) {
             self.found.functions.push(name);

@@ -75,6 +75,8 @@ pub struct Statement {
     pub drops: Vec<Name>,
     /// Parameters that it sets with `set_config`.
     pub set_config: Vec<SetConfig>,
+    /// The server process that it cancels or terminates, by its number.
+    pub signals: Option<i32>,
 }
 
 /// A call of `set_config`.
@@ -107,6 +109,7 @@ impl Statement {
             creates_temp: Vec::new(),
             drops: Vec::new(),
             set_config: Vec::new(),
+            signals: None,
         }
     }
 }

@@ -68,6 +68,7 @@ fn session() -> SessionView<'static> {
         ever_wrote: false,
         unknown_setting: false,
         serializable: false,
+        node_of_process: &|_| None,
         has_temp: &|_| Some(false),
     }
 }

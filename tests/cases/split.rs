@@ -339,3 +339,22 @@ fn pgpool_quirks_bring_back_what_an_application_may_depend_on() {
         ("COMMIT", BOTH),
     ]);
 }
+
+#[test]
+fn a_server_process_is_terminated_on_its_node() {
+    let scene = Scene::new("terminate", reads_on_one);
+    let (mut victim, mut other) = (scene.client(), scene.client());
+    let pid = victim.ask("SELECT pg_backend_pid() FROM t");
+    let at = scene.cluster.on_node(
+        1,
+        "postgres",
+        &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"),
+    );
+    assert_eq!(at, "1", "it is on the standby");
+    assert_eq!(other.ask(&format!("SELECT pg_terminate_backend({pid})")), "t");
+    // The session lives; what was under way may have failed, and the next read gets another process.
+    wait::until_true("another process", || {
+        let reply = victim.query("SELECT pg_backend_pid() FROM t");
+        reply.error().is_none() && reply.value() != Some(pid.clone())
+    });
+}

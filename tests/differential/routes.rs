@@ -137,6 +137,7 @@ fn idle() -> SessionView<'static> {
         ever_wrote: false,
         unknown_setting: false,
         serializable: false,
+        node_of_process: &|_| None,
         has_temp: &|_| Some(false),
     }
 }
@@ -277,6 +278,7 @@ fn place(target: &Target) -> &'static str {
         Target::Balance => "balance",
         Target::Everywhere => "both",
         Target::Prepared(_) => "where prepared",
+        Target::Node(_) => "that node",
     }
 }
 
