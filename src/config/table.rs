@@ -248,9 +248,9 @@ parameters! {
         statement_level_load_balance: bool = switch(false), Reload,
             "Choose the server for each read, not once a session.";
         track_table_mutation_table_size: i64 = int(2048, 128, 131_072), Init,
-            "Tables remembered by dml_adaptive_global.";
+            "Places for tables that were written; two tables may share one.";
         track_table_mutation_table_buckets: i64 = int(1024, 64, 65536), Init,
-            "Buckets of that memory.";
+            "Has no effect: a table has one place in that memory.";
         track_table_mutation_ttl_factor: f64 = float(5.0, 1.0, 100.0), Reload,
             "How long a written table is remembered, as a multiple of the delay of the standbys.";
         track_table_mutation_max_staleness: i64 = millis(60000, 0, 3_600_000), Reload,

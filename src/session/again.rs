@@ -18,7 +18,7 @@ use crate::wire::{frame, frontend};
 const MAX_KEPT: usize = 64 * 1024;
 
 /// Most bytes that an idle session keeps room for.
-const MAX_IDLE: usize = 1024;
+const MAX_IDLE: usize = 256;
 
 /// What a standby was sent, until the first row of its answer.
 #[derive(Default)]

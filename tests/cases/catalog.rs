@@ -144,3 +144,23 @@ fn the_catalog_is_asked_where_relcache_query_target_says() {
         assert!(of[0].contains(&format!("DB node id: {node} ")), "{of:?}");
     }
 }
+
+#[test]
+fn a_session_that_waits_for_the_catalog_keeps_nobody_waiting() {
+    let scene = Scene::new("slow_catalog", |conf| {
+        reads_on_one(conf).set("num_init_children", "1").set("sessions_per_child", "4")
+    });
+    let (mut one, mut two) = (scene.client(), scene.client());
+    let mut lock = Client::connect(&scene.cluster.door(0, &scene.database));
+    lock.query("BEGIN; LOCK TABLE pg_inherits IN ACCESS EXCLUSIVE MODE").succeeded();
+    one.simple("SELECT n FROM t").send();
+    wait::until_true("the question to wait", || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%pg_inherits%'";
+        scene.cluster.on_node(0, "postgres", waiting) == "1"
+    });
+    for _ in 0..3 {
+        assert_eq!(two.ask("SELECT 1"), "1");
+    }
+    lock.query("ROLLBACK").succeeded();
+    assert_eq!(one.until_ready().value().as_deref(), Some("1"));
+}
