@@ -56,6 +56,9 @@ pub struct Relation {
     pub catalog: bool,
     /// One is a sequence, of which a standby knows a value that is up to 32 ahead.
     pub sequence: bool,
+    /// To write one may write other tables, or the same rows under other names: it has triggers, cascades or rules, is a
+    /// part of a partitioned table or has parts, or is a view.
+    pub spreads: bool,
     /// The definitions of those that are views.
     pub views: Option<Rc<Facts>>,
 }
@@ -296,10 +299,10 @@ fn function_sql(name: &Name) -> String {
 /// Letters for what there is, a bar, and the definitions of the views, each of which ends with a semicolon.
 fn relation_sql(name: &Name) -> String {
     // Its temporary relations are a matter of each session.
-    let columns = "oid, relkind, relpersistence, relnamespace";
+    let columns = "oid, relkind, relpersistence, relnamespace, relhasrules";
     let all = format!(
         "WITH RECURSIVE found AS (SELECT {columns} FROM pg_catalog.pg_class WHERE relname OPERATOR(pg_catalog.=) {}{} \
-         AND relpersistence OPERATOR(pg_catalog.<>) 't' UNION SELECT c.oid, c.relkind, c.relpersistence, c.relnamespace \
+         AND relpersistence OPERATOR(pg_catalog.<>) 't' UNION SELECT c.oid, c.relkind, c.relpersistence, c.relnamespace, c.relhasrules \
          FROM found JOIN pg_catalog.pg_inherits ON inhparent OPERATOR(pg_catalog.=) found.oid \
          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) inhrelid)",
         quote(&name.name),
@@ -309,15 +312,21 @@ fn relation_sql(name: &Name) -> String {
         "(relnamespace OPERATOR(pg_catalog.=) {PG_CATALOG} OR relnamespace OPERATOR(pg_catalog.=) (SELECT oid \
          FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'information_schema'))"
     );
+    let spreads = "relhasrules OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits WHERE inhrelid OPERATOR(pg_catalog.=) found.oid \
+                   OR inhparent OPERATOR(pg_catalog.=) found.oid) OR EXISTS (SELECT 1 FROM pg_catalog.pg_trigger \
+                   JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) tgfoid WHERE tgrelid OPERATOR(pg_catalog.=) found.oid \
+                   AND NOT (tgisinternal AND proname OPERATOR(pg_catalog.=) ANY (ARRAY['RI_FKey_check_ins', 'RI_FKey_check_upd', \
+                   'RI_FKey_noaction_del', 'RI_FKey_noaction_upd', 'RI_FKey_restrict_del', 'RI_FKey_restrict_upd'])))";
     let letter = |letter: char, condition: &str| {
         format!("CASE WHEN EXISTS (SELECT 1 FROM found WHERE {condition}) THEN '{letter}' END")
     };
     format!(
-        "{all} SELECT pg_catalog.concat({}, {}, {}, '|', (SELECT pg_catalog.string_agg(pg_catalog.pg_get_viewdef(oid), ' ') \
+        "{all} SELECT pg_catalog.concat({}, {}, {}, {}, '|', (SELECT pg_catalog.string_agg(pg_catalog.pg_get_viewdef(oid), ' ') \
          FROM found WHERE relkind OPERATOR(pg_catalog.=) 'v' AND NOT {ours}))",
         letter('u', "relpersistence OPERATOR(pg_catalog.=) 'u'"),
         letter('c', &ours),
         letter('s', "relkind OPERATOR(pg_catalog.=) 'S'"),
+        letter('w', spreads),
     )
 }
 
@@ -342,7 +351,7 @@ fn volatility(value: &[u8]) -> Volatility {
 }
 
 fn relation(value: &[u8]) -> Relation {
-    let unknown = Relation { unlogged: true, ..Relation::default() };
+    let unknown = Relation { unlogged: true, spreads: true, ..Relation::default() };
     let Some((letters, views)) = std::str::from_utf8(value).ok().and_then(|text| text.split_once('|')) else {
         return unknown;
     };
@@ -351,6 +360,7 @@ fn relation(value: &[u8]) -> Relation {
         unlogged: letters.contains('u'),
         catalog: letters.contains('c'),
         sequence: letters.contains('s'),
+        spreads: letters.contains('w'),
         views: (views.parse != ParseOutcome::Empty).then(|| Rc::new(views)),
     }
 }
@@ -505,6 +515,7 @@ mod tests {
         assert_eq!(read("|"), Relation::default());
         assert_eq!(read("c|"), Relation { catalog: true, ..Relation::default() });
         assert_eq!(read("us|"), Relation { unlogged: true, sequence: true, ..Relation::default() });
+        assert_eq!(read("w|"), Relation { spreads: true, ..Relation::default() });
         let views = read("| SELECT f(x) FROM t; SELECT 1 FROM u;").views.unwrap();
         assert_eq!(views.statements.len(), 2);
         assert_eq!(read("| SELECT from from;").views.unwrap().parse, ParseOutcome::Failed);

@@ -32,6 +32,11 @@ impl Relationships {
     pub(super) fn knows(&self, function: &Name) -> bool {
         self.items.iter().any(|(object, is_function, _)| *is_function && same_table(object, function))
     }
+
+    /// Whether it is known what is written along with a table.
+    pub(super) fn knows_table(&self, table: &Name) -> bool {
+        self.items.iter().any(|(object, is_function, _)| !is_function && same_table(object, table))
+    }
 }
 
 /// The tables that a statement writes, and those that the configuration ties to them.

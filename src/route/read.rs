@@ -106,30 +106,30 @@ impl Scene<'_> {
                     None if found.functions_to_ask.is_empty() => Write::No,
                     None => Write::Opaque,
                 };
-                if statement.row_locks || statement.modifies {
-                    functions.max(Write::Known)
-                } else {
-                    functions
+                match statement.modifies {
+                    true if self.writes_further(statement).is_none_or(|further| further) => Write::Opaque,
+                    true => functions.max(Write::Known),
+                    false if statement.row_locks => functions.max(Write::Known),
+                    false => functions,
                 }
             }
             Kind::Prepare { inner, .. } => self.may_write(inner),
             Kind::Declare { inner, .. } | Kind::Explain { analyze: true, inner } => {
                 self.may_write(inner).max(Write::State)
             }
-            kind => {
-                let unknown =
-                    self.config.remembers_tables() && has_functions(kind) && self.calls_unknown(statement);
-                if unknown { Write::Opaque } else { write_of(statement) }
-            }
+            _ if self.writes_further(statement).is_none_or(|further| further) => Write::Opaque,
+            _ => write_of(statement),
         }
     }
 
     /// What a statement leaves behind that is not a read. The error is what must be asked first: who remembers tables
-    /// must know whether a function in INSERT and its like writes others.
+    /// must know whether others are written along.
     pub(super) fn written_by(&self, statement: &Statement) -> Result<Write, Vec<Question>> {
-        if self.config.remembers_tables() && has_functions(&statement.kind) {
+        if self.config.remembers_tables() && names_what_it_writes(&statement.kind) {
             let mut found = Found::default();
             self.functions(statement, None, &mut found);
+            let relations = statement.written.iter().filter(|name| self.catalog.relation(name).is_none());
+            found.functions_to_ask.extend(relations.cloned().map(Question::Relation));
             if !found.functions_to_ask.is_empty() {
                 return Err(found.functions_to_ask);
             }
@@ -137,11 +137,23 @@ impl Scene<'_> {
         Ok(self.may_write(statement))
     }
 
-    /// Whether a function is called of which nobody knows what it writes.
-    fn calls_unknown(&self, statement: &Statement) -> bool {
+    /// Whether a statement that writes may write more than it names, where that matters: by a function, or by what hangs
+    /// on a table. `None`: nobody knows.
+    fn writes_further(&self, statement: &Statement) -> Option<bool> {
+        let within = matches!(statement.kind, Kind::Select | Kind::CopyTo { .. });
+        if !self.config.remembers_tables() || !(within || names_what_it_writes(&statement.kind)) {
+            return Some(false);
+        }
         let mut found = Found::default();
         self.functions(statement, None, &mut found);
-        !found.functions_to_ask.is_empty() || found.function.is_some_and(|(_, write)| write == Write::Opaque)
+        let mut further = found.function.is_some_and(|(_, write)| write == Write::Opaque);
+        let mut known = found.functions_to_ask.is_empty();
+        for name in statement.written.iter().filter(|name| !self.config.relationships.knows_table(name)) {
+            let relation = self.catalog.relation(name);
+            further |= relation.as_ref().is_some_and(|relation| relation.spreads);
+            known &= relation.is_some();
+        }
+        (known || further).then_some(further)
     }
 
     /// No other node could serve a read, so the catalog need not be asked.
@@ -385,9 +397,10 @@ impl Scene<'_> {
     }
 }
 
-/// Commands that write tables which they name, and call functions.
-fn has_functions(kind: &Kind) -> bool {
-    matches!(kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::CopyFrom)
+/// Commands that write the tables which they name, and what hangs on them.
+fn names_what_it_writes(kind: &Kind) -> bool {
+    use Kind::{CopyFrom, Delete, Insert, Merge, Truncate, Update};
+    matches!(kind, Insert | Update | Delete | Merge | CopyFrom | Truncate)
 }
 
 impl Found {

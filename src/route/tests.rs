@@ -50,7 +50,13 @@ impl Catalog for TestCatalog {
         let views = (!view.is_empty()).then(|| Rc::new(facts(view)));
         let is = |begin| name.starts_with(begin);
         let catalog = is("pg_") && relation.schema.is_none();
-        (!is("ask")).then(|| Relation { unlogged: is("unl"), catalog, sequence: is("seq"), views })
+        (!is("ask")).then(|| Relation {
+            unlogged: is("unl"),
+            catalog,
+            sequence: is("seq"),
+            spreads: is("wide"),
+            views,
+        })
     }
 }
 
@@ -714,6 +720,12 @@ fn dml_adaptive_keeps_the_reads_of_written_tables() {
             ("INSERT INTO t VALUES (nextval('s'))", "P w | INSERT runs on the primary"),
             // What it writes besides must be known for the reads that follow.
             ("INSERT INTO t VALUES (ask())", "ask function ask"),
+            // A trigger, a cascade, a partition.
+            ("INSERT INTO wide VALUES (1)", "P W | INSERT runs on the primary"),
+            ("TRUNCATE t, wide", "P W | TRUNCATE runs on the primary"),
+            ("UPDATE ask_t SET x = ask()", "ask function ask, relation ask_t"),
+            ("WITH c AS (DELETE FROM wide RETURNING *) TABLE c", "P W | changes data inside a query"),
+            ("WITH c AS (DELETE FROM t RETURNING *) TABLE c", "P w | changes data inside a query"),
             ("DO 'x'", "P W | DO runs on the primary"),
             ("SAVEPOINT a", "E s | transaction control"),
         ],
@@ -721,7 +733,8 @@ fn dml_adaptive_keeps_the_reads_of_written_tables() {
     let opaque = || SessionView { tx_wrote: Write::Opaque, ..session() };
     check(&opaque(), &config(), &[("SELECT * FROM t", "P | the transaction has written")]);
     check(&SessionView { written: &written, ..idle() }, &config(), &[("SELECT * FROM one", READ)]);
-    let relationships = Relationships::new(&crate::config::relationships("vol_known():one").unwrap());
+    let relationships =
+        Relationships::new(&crate::config::relationships("vol_known():one,wide_known:two").unwrap());
     let known = with(|c| (c.on_write, c.relationships) = (OnWrite::DmlAdaptive, relationships));
     check(
         &in_tx(),
@@ -729,6 +742,7 @@ fn dml_adaptive_keeps_the_reads_of_written_tables() {
         &[
             ("SELECT vol_known()", "P w | function vol_known is volatile"),
             ("SELECT vol_known(), vol()", "P W | function vol_known is volatile"),
+            ("INSERT INTO wide_known VALUES (1)", "P w | INSERT runs on the primary"),
             ("UPDATE t SET x = vol_known()", "P w | UPDATE runs on the primary"),
         ],
     );

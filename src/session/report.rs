@@ -257,6 +257,7 @@ fn changes_session(facts: &Facts) -> bool {
             || matches!(
                 statement.kind,
                 Kind::Ddl
+                    | Kind::Discard
                     | Kind::Begin(_)
                     | Kind::Commit { .. }
                     | Kind::Rollback { .. }

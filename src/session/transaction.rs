@@ -86,6 +86,8 @@ impl Session {
         self.ends.clear();
         if status == TxStatus::Idle {
             self.end(ctx, node, committed, false);
+            // What is not COMMIT is committed right before this, and not when it says that it is complete.
+            self.publish(ctx, true);
             self.all_published();
             self.early = Wrote::default();
             self.settings.end(!errored);
@@ -164,6 +166,7 @@ impl Session {
                 self.temporary.set(Vec::new());
             }
             Kind::Ddl => self.change_catalog(ctx, statement),
+            Kind::Discard => self.temporary.doubt(),
             _ => {}
         }
         self.temporary.note(statement, self.transaction.is_some());

@@ -94,6 +94,7 @@ impl Catalog for Described {
             unlogged: matches!(name, "unlogged" | "mixed"),
             catalog: name.starts_with("pg_") && name != "pg_mine",
             sequence: name == "s",
+            spreads: false,
             views: (!view.is_empty()).then(|| Rc::new(facts(view))),
         })
     }
