@@ -74,7 +74,10 @@ pub trait Catalog {
 /// Answers by database and question.
 pub struct RelCache {
     // Only databases that a backend let a session into, so clients cannot make this grow.
-    databases: HashMap<Box<str>, Database, RandomState>,
+    databases: Vec<Database>,
+    places: HashMap<Box<str>, usize, RandomState>,
+    /// The one that was asked for last.
+    last: usize,
     size: usize,
     expire: Option<Duration>,
     /// Says when the answers of a database are outdated.
@@ -84,6 +87,9 @@ pub struct RelCache {
 }
 
 struct Database {
+    name: Box<str>,
+    /// Where its epoch stands.
+    place: usize,
     /// The state of the catalog that the answers are of.
     epoch: u64,
     functions: Answers<Volatility>,
@@ -102,7 +108,9 @@ impl RelCache {
     /// means for ever (`relcache_expire = 0`). `shared`: other workers' answers count as well.
     pub fn new(size: usize, expire: Duration, segment: Segment, shared: bool) -> RelCache {
         RelCache {
-            databases: HashMap::default(),
+            databases: Vec::new(),
+            places: HashMap::default(),
+            last: 0,
             size: size.max(1),
             expire: (!expire.is_zero()).then_some(expire),
             segment,
@@ -117,13 +125,14 @@ impl RelCache {
 
     /// The cache as the catalog of one database, for one decision.
     pub fn catalog<'a>(&'a mut self, database: &'a str, now: Instant) -> CachedCatalog<'a> {
-        let epoch = self.epoch(database);
-        if !self.databases.contains_key(database) {
-            self.databases.insert(Box::from(database), Database::new(epoch));
+        if self.databases.get(self.last).is_none_or(|last| *last.name != *database) {
+            self.last = self.open(database);
         }
-        let known = self.databases.get_mut(database).map(|known| {
+        let segment = &self.segment;
+        let known = self.databases.get_mut(self.last).map(|known| {
+            let epoch = segment.catalog_epoch(known.place);
             if known.epoch != epoch {
-                *known = Database::new(epoch);
+                known.forget(epoch);
             }
             RefCell::new(known)
         });
@@ -135,7 +144,18 @@ impl RelCache {
     /// A number that changes when the answers of a database are outdated. An answer is of the state at which it was
     /// asked for.
     pub fn epoch(&self, database: &str) -> u64 {
-        self.segment.catalog_epoch(database)
+        self.segment.catalog_epoch(Segment::catalog_place(database))
+    }
+
+    fn open(&mut self, database: &str) -> usize {
+        if let Some(known) = self.places.get(database) {
+            return *known;
+        }
+        let (place, epoch) = (Segment::catalog_place(database), self.epoch(database));
+        self.databases.push(Database::new(database, place, epoch));
+        let at = self.databases.len() - 1;
+        self.places.insert(Box::from(database), at);
+        at
     }
 
     /// Remembers the value that [`question_sql`] gave at `epoch`, unless that is over.
@@ -154,10 +174,16 @@ impl RelCache {
 }
 
 impl Database {
-    fn new(epoch: u64) -> Database {
+    fn new(name: &str, place: usize, epoch: u64) -> Database {
         let functions = LruCache::unbounded_with_hasher(RandomState::default());
         let relations = LruCache::unbounded_with_hasher(RandomState::default());
-        Database { epoch, functions, relations }
+        Database { name: Box::from(name), place, epoch, functions, relations }
+    }
+
+    fn forget(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.functions.clear();
+        self.relations.clear();
     }
 }
 

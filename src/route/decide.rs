@@ -70,19 +70,21 @@ pub(super) fn go(target: Target, reason: Reason, write: Write) -> Decision {
 }
 
 fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
-    let write = match scene.written_by(statement) {
-        Ok(write) => write,
-        Err(questions) => return Decision::Ask(questions),
-    };
     match &statement.kind {
         Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
-        Kind::Prepare { .. } if scene.config.quirks => {
-            go(Target::Primary, Reason::PrimaryCommand("PREPARE"), write)
-        }
-        Kind::Prepare { inner, .. } => one(inner, scene),
+        Kind::Prepare { inner, .. } if !scene.config.quirks => one(inner, scene),
         Kind::Execute(name) | Kind::Deallocate(Some(name)) => {
             go(Target::Prepared(name.clone()), Reason::Prepared, Write::No)
         }
+        kind => match scene.written_by(statement) {
+            Ok(write) => no_read(kind, scene, write),
+            Err(questions) => Decision::Ask(questions),
+        },
+    }
+}
+
+fn no_read(kind: &Kind, scene: &Scene<'_>, write: Write) -> Decision {
+    match kind {
         Kind::Begin(_) | Kind::Commit { .. } | Kind::Rollback { .. } => {
             everywhere(scene, Reason::TransactionControl, write)
         }
@@ -171,6 +173,7 @@ fn command(kind: &Kind) -> &'static str {
         Kind::Unlisten => "UNLISTEN",
         Kind::Notify => "NOTIFY",
         Kind::Lock { .. } => "LOCK",
+        Kind::Prepare { .. } => "PREPARE",
         Kind::Explain { .. } => "EXPLAIN",
         Kind::Call => "CALL",
         Kind::Do => "DO",

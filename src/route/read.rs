@@ -267,12 +267,12 @@ impl Scene<'_> {
         while let Some((name, facts)) = views.get(at).cloned() {
             at += 1;
             if facts.parse != ParseOutcome::Ok || at > MAX_VIEWS {
-                found.forbid(Reason::View(name.clone(), Box::new(Reason::NotParsed)));
+                found.forbid(|| Reason::View(name.clone(), Box::new(Reason::NotParsed)));
                 break;
             }
             for inner in &facts.statements {
                 if inner.row_locks {
-                    found.forbid(Reason::View(name.clone(), Box::new(Reason::RowLocks)));
+                    found.forbid(|| Reason::View(name.clone(), Box::new(Reason::RowLocks)));
                 }
                 self.relations(inner, Some(&name), &mut found, &mut views);
                 self.functions(inner, Some(&name), &mut found);
@@ -289,33 +289,34 @@ impl Scene<'_> {
         found: &mut Found,
         views: &mut Vec<(Name, Rc<Facts>)>,
     ) {
-        // What is certain without a question comes first, in pgpool-II's order.
-        let relations = &statement.relations;
-        let is_catalog = |name: &Name| is_catalog(name, self.config.quirks);
-        if let Some(name) = relations.iter().find(|name| is_catalog(name)) {
-            found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
-        }
-        if let Some(name) = relations.iter().find(|name| self.is_temp(name) == Some(true)) {
-            found.forbid(inside(within, Reason::TempTable(name.clone())));
-        }
-        if relations.iter().any(|name| self.is_temp(name).is_none()) {
-            found.relations_to_ask.push(Question::Temporary);
-        }
-        for name in relations.iter().filter(|name| !is_catalog(name) && !name.in_temp_schema()) {
+        let quirks = self.config.quirks;
+        for name in &statement.relations {
+            if is_catalog(name, quirks) {
+                found.forbid(|| inside(within, Reason::SystemCatalog(name.clone())));
+                continue;
+            }
+            match self.is_temp(name) {
+                Some(true) => {
+                    found.forbid(|| inside(within, Reason::TempTable(name.clone())));
+                    continue;
+                }
+                Some(false) => {}
+                None if found.relations_to_ask.first() == Some(&Question::Temporary) => {}
+                None => found.relations_to_ask.insert(0, Question::Temporary),
+            }
             self.look_at_writes(name, found);
             let Some(known) = self.catalog.relation(name) else {
                 found.relations_to_ask.push(Question::Relation(name.clone()));
                 continue;
             };
-            if known.catalog && !(self.config.quirks && name.schema.as_deref() == Some("information_schema"))
-            {
-                found.forbid(inside(within, Reason::SystemCatalog(name.clone())));
+            if known.catalog && !(quirks && name.schema.as_deref() == Some("information_schema")) {
+                found.forbid(|| inside(within, Reason::SystemCatalog(name.clone())));
             }
             if known.unlogged && self.config.check_unlogged {
-                found.forbid(inside(within, Reason::UnloggedTable(name.clone())));
+                found.forbid(|| inside(within, Reason::UnloggedTable(name.clone())));
             }
-            if known.sequence && !self.config.quirks {
-                found.forbid(inside(within, Reason::Sequence(name.clone())));
+            if known.sequence && !quirks {
+                found.forbid(|| inside(within, Reason::Sequence(name.clone())));
             }
             if let Some(facts) = known.views
                 && !views.iter().any(|(view, _)| view == name)
@@ -330,10 +331,10 @@ impl Scene<'_> {
         let session = self.session;
         if matches!(self.config.on_write, OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal) {
             if session.in_transaction && session.written.iter().any(|written| same_table(written, name)) {
-                found.forbid(Reason::TableWritten(name.clone()));
+                found.forbid(|| Reason::TableWritten(name.clone()));
             }
             if self.config.on_write == OnWrite::DmlAdaptiveGlobal && session.writes.lately(Some(name)) {
-                found.forbid(Reason::TableWrittenLately(name.clone()));
+                found.forbid(|| Reason::TableWrittenLately(name.clone()));
             }
         }
         if self.config.read_after_write == ReadAfterWrite::Global {
@@ -405,8 +406,8 @@ fn names_what_it_writes(kind: &Kind) -> bool {
 
 impl Found {
     /// The first reason counts.
-    fn forbid(&mut self, reason: Reason) {
-        self.relation.get_or_insert(reason);
+    fn forbid(&mut self, reason: impl FnOnce() -> Reason) {
+        self.relation.get_or_insert_with(reason);
     }
 }
 

@@ -268,8 +268,8 @@ fn relations_that_only_the_primary_has_or_knows() {
             ("SELECT last_value FROM seq", "P | reads sequence seq"),
             ("SELECT * FROM t, s.unlogged", "P | reads unlogged table s.unlogged"),
             ("COPY unlogged TO STDOUT", "P | reads unlogged table unlogged"),
-            ("SELECT * FROM pg_class, temp, unlogged", "P | reads temporary table temp"),
-            ("SELECT * FROM unlogged, temp", "P | reads temporary table temp"),
+            ("SELECT * FROM pg_class, temp, unlogged", "P | reads system catalog pg_class"),
+            ("SELECT * FROM unlogged, temp", "P | reads unlogged table unlogged"),
         ],
     );
     check(

@@ -52,6 +52,7 @@ impl Again {
     }
 
     /// Bytes of the client go to `node`.
+    #[inline]
     pub(super) fn note_sent(&mut self, node: NodeId, bytes: &[u8]) {
         if self.node == Some(node) {
             if self.messages.len() + bytes.len() > MAX_KEPT {
@@ -69,7 +70,11 @@ impl Again {
     }
 
     /// A message of `node` is about to be passed on; whether the client has it already.
+    #[inline]
     pub(super) fn note_answer(&mut self, node: NodeId, kind: u8) -> bool {
+        if self.node.is_none() && self.surplus == 0 {
+            return false;
+        }
         let announces = matches!(kind, b'1' | b'2' | b'3' | b'T' | b't' | b'n');
         if self.node == Some(node) {
             match kind {

@@ -146,11 +146,15 @@ impl Session {
     }
 
     /// The client is about to be told that something has succeeded; `commits`: a transaction, or what has none.
+    #[inline]
     pub(super) fn publish(&mut self, ctx: &Ctx<'_>, commits: bool) {
-        let Unpublished { tables, any } = &self.unpublished;
-        if !commits || (tables.is_empty() && !any) {
-            return;
+        if commits && (self.unpublished.any || !self.unpublished.tables.is_empty()) {
+            self.publish_commit(ctx);
         }
+    }
+
+    fn publish_commit(&self, ctx: &Ctx<'_>) {
+        let Unpublished { tables, any } = &self.unpublished;
         let database = &*self.key.database;
         let tables = tables.iter().map(|name| Some((database, &*name.name)));
         let written: Vec<Written<'_>> = tables.chain(any.then_some(None)).collect();
@@ -166,7 +170,8 @@ impl Session {
 
     /// No transaction is open any more, and what there was to tell is told.
     pub(super) fn all_published(&mut self) {
-        self.unpublished = Unpublished::default();
+        self.unpublished.tables.clear();
+        self.unpublished.any = false;
     }
 
     /// The node for a read whose node would be the session's, if that has the commits which the read must see; else
@@ -178,6 +183,9 @@ impl Session {
         after: u64,
     ) -> Result<Option<NodeId>, Question> {
         let node = self.batch.or_else(|| self.read_node(ctx)).or(lead);
+        if ctx.shared.routes.read_after_write == ReadAfterWrite::Off {
+            return Ok(node);
+        }
         let Some(standby) = node.filter(|_| node != lead) else { return Ok(node) };
         let shared = &*ctx.shared;
         let segment = &shared.segment;

@@ -21,9 +21,14 @@ pub struct CatalogKey(pub u128);
 const WAYS: usize = 2;
 
 impl Segment {
-    /// Goes up with every change to the catalog of `database`, and now and then to that of another.
-    pub fn catalog_epoch(&self, database: &str) -> u64 {
-        self.load(self.layout.epoch(index(database)))
+    /// Where the epoch of a database stands, in every process.
+    pub fn catalog_place(database: &str) -> usize {
+        index(database)
+    }
+
+    /// Goes up with every change to the catalog of the databases that have this place.
+    pub fn catalog_epoch(&self, place: usize) -> u64 {
+        self.load(self.layout.epoch(place))
     }
 
     /// The catalog of `database` has changed.
@@ -125,10 +130,11 @@ mod tests {
         let sizes =
             Sizes { workers: 1, sessions_per_worker: 1, pools_per_worker: 1, nodes: 1, ..Sizes::default() };
         let segment = Segment::create(sizes).unwrap();
-        let before = (segment.catalog_epoch("a"), segment.catalog_epoch("b"));
+        let epoch = |database| segment.catalog_epoch(Segment::catalog_place(database));
+        let before = (epoch("a"), epoch("b"));
         segment.outdate_catalog("a");
-        assert_ne!(segment.catalog_epoch("a"), before.0);
-        assert_eq!(segment.catalog_epoch("b"), before.1);
+        assert_ne!(epoch("a"), before.0);
+        assert_eq!(epoch("b"), before.1);
         segment.share_answer(CatalogKey(1), 0, "a");
         assert_eq!(segment.shared_answer(CatalogKey(1), 0), None, "no room for any");
     }
