@@ -356,12 +356,16 @@ fn relation_sql(name: &Name) -> String {
     )
 }
 
-/// The names in hexadecimal, since they may hold anything. A table of which a temporary one inherits is one as well.
+/// The names in hexadecimal, since they may hold anything, of relations, types and functions. A table of which a
+/// temporary one inherits is one as well.
 const TEMPORARY_SQL: &str = "WITH RECURSIVE found AS (SELECT oid FROM pg_catalog.pg_class \
     WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() UNION SELECT inhparent FROM found \
     JOIN pg_catalog.pg_inherits ON inhrelid OPERATOR(pg_catalog.=) found.oid) SELECT pg_catalog.concat(' ', \
     (SELECT pg_catalog.string_agg(pg_catalog.encode(pg_catalog.convert_to(relname::pg_catalog.text, 'UTF8'), 'hex'), ' ') \
-    FROM found JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) found.oid))";
+    FROM (SELECT relname FROM found JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) found.oid UNION SELECT typname \
+    FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() AND typelem \
+    OPERATOR(pg_catalog.=) 0 UNION SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) \
+    pg_catalog.pg_my_temp_schema()) AS names))";
 
 /// Of the schema of that name, in every database.
 const PG_CATALOG: u32 = 11;

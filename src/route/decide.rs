@@ -72,7 +72,6 @@ pub(super) fn go(target: Target, reason: Reason, write: Write) -> Decision {
 fn one(statement: &Statement, scene: &Scene<'_>) -> Decision {
     match &statement.kind {
         Kind::Select | Kind::CopyTo { to_client: true } | Kind::Show(_) => scene.decide(statement),
-        Kind::Prepare { inner, .. } if !scene.config.quirks => one(inner, scene),
         Kind::Execute(name) | Kind::Deallocate(Some(name)) => {
             go(Target::Prepared(name.clone()), Reason::Prepared, Write::No)
         }

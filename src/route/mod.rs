@@ -59,6 +59,10 @@ pub struct SessionView<'a> {
     pub serializable: bool,
     /// The node that has a server process of that number, among those that serve our sessions.
     pub node_of_process: &'a dyn Fn(i32) -> Option<NodeId>,
+    /// The session has a temporary relation.
+    pub has_any_temp: bool,
+    /// Whether a text mentions a temporary relation or type of the session, perhaps in a literal; `None`: as below.
+    pub mentions_temp: &'a dyn Fn(&[u8]) -> Option<bool>,
     /// Whether the session has a temporary relation of that name; `None`: it may have some that nobody knows of.
     pub has_temp: &'a dyn Fn(&Name) -> Option<bool>,
 }

@@ -16,6 +16,10 @@ use crate::sql::{Facts, Kind, Name, ParseOutcome, Statement};
 const PRIMARY_FUNCTIONS: [&str; 4] =
     ["txid_current", "pg_current_xact_id", "pg_walfile_name", "pg_walfile_name_offset"];
 
+/// Functions that are not volatile and tell of the session or the node that they run on: of the primary, to be of use.
+/// So do all that begin with `pg_stat_`.
+const NODE_FUNCTIONS: [&str; 2] = ["pg_listening_channels", "pg_my_temp_schema"];
+
 /// Everything that a decision over a read depends on.
 pub(super) struct Scene<'a> {
     pub(super) text: &'a [u8],
@@ -113,7 +117,6 @@ impl Scene<'_> {
                     false => functions,
                 }
             }
-            Kind::Prepare { inner, .. } => self.may_write(inner),
             Kind::Declare { inner, .. } | Kind::Explain { analyze: true, inner } => {
                 self.may_write(inner).max(Write::State)
             }
@@ -278,6 +281,14 @@ impl Scene<'_> {
                 self.functions(inner, Some(&name), &mut found);
             }
         }
+        if found.relation.is_none() && self.config.check_temp == CheckTemp::Catalog && !self.config.quirks {
+            match (self.session.mentions_temp)(self.text) {
+                Some(true) => found.forbid(|| Reason::MentionsTemp),
+                Some(false) => {}
+                None if found.relations_to_ask.first() == Some(&Question::Temporary) => {}
+                None => found.relations_to_ask.insert(0, Question::Temporary),
+            }
+        }
         found
     }
 
@@ -361,6 +372,9 @@ impl Scene<'_> {
         for name in &statement.functions {
             let writes = if fails_on_standby(name) && !self.config.quirks {
                 Some((Reason::PrimaryFunction(name.clone()), Write::Known))
+            } else if answers_for_its_node(name) && !self.config.quirks {
+                found.forbid(|| inside(within, Reason::NodeFunction(name.clone())));
+                None
             } else if !lists.read_only.is_empty() {
                 let reason = || (Reason::NotReadOnlyFunction(name.clone()), Write::Opaque);
                 (!listed(&lists.read_only, name)).then(reason)
@@ -370,6 +384,9 @@ impl Scene<'_> {
                 match self.catalog.function(name) {
                     Some(Volatility::Harmless) => None,
                     Some(Volatility::Reads) => {
+                        if self.session.has_any_temp && self.config.check_temp == CheckTemp::Catalog {
+                            found.forbid(|| inside(within, Reason::MayReadTemp(name.clone())));
+                        }
                         if self.config.read_after_write == ReadAfterWrite::Global {
                             found.after = self.session.writes.newest_commit();
                         }
@@ -428,8 +445,15 @@ fn is_catalog(name: &Name, quirks: bool) -> bool {
     }
 }
 fn fails_on_standby(name: &Name) -> bool {
+    is_postgresqls(name) && PRIMARY_FUNCTIONS.contains(&&*name.name)
+}
+
+fn answers_for_its_node(name: &Name) -> bool {
+    is_postgresqls(name) && (NODE_FUNCTIONS.contains(&&*name.name) || name.name.starts_with("pg_stat_"))
+}
+
+fn is_postgresqls(name: &Name) -> bool {
     name.schema.as_deref().is_none_or(|schema| schema == "pg_catalog")
-        && PRIMARY_FUNCTIONS.contains(&&*name.name)
 }
 
 /// A pattern may name the function alone or with the schema that the query wrote.

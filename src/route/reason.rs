@@ -89,6 +89,12 @@ pub enum Reason {
     WriteFunction(Name),
     /// Calls a volatile function.
     VolatileFunction(Name),
+    /// A temporary relation or type of the session is mentioned, perhaps in a literal.
+    MentionsTemp,
+    /// Calls a function that may read the session's temporary tables.
+    MayReadTemp(Name),
+    /// Calls a function that tells of the node that it runs on.
+    NodeFunction(Name),
     /// Calls a function that fails on every standby.
     PrimaryFunction(Name),
     /// Signals a server process, which runs on that node.
@@ -123,6 +129,8 @@ impl fmt::Display for Reason {
             }
             Reason::WriteFunction(name) => write!(f, "function {name} is in write_function_list"),
             Reason::VolatileFunction(name) => write!(f, "function {name} is volatile"),
+            Reason::MayReadTemp(name) => write!(f, "function {name} may read the session's temporary tables"),
+            Reason::NodeFunction(name) => write!(f, "function {name} tells of the node that it runs on"),
             Reason::PrimaryFunction(name) => write!(f, "function {name} fails on a standby"),
             Reason::ProcessOfNode(pid) => write!(f, "process {pid} runs on that node"),
             Reason::NodeUnusable(id) => write!(f, "node {id} is not usable"),
@@ -179,6 +187,7 @@ impl Reason {
             Reason::WrittenLately => {
                 "some tables were written a short while ago, or all of this has just begun"
             }
+            Reason::MentionsTemp => "mentions a temporary table or type of the session",
             Reason::PrimaryPattern => "matches primary_routing_query_pattern_list",
             Reason::Refused => "a standby has refused it before",
             Reason::BalanceNode => "the session's node for reads",

@@ -101,6 +101,8 @@ fn idle<'a>() -> SessionView<'a> {
         unknown_setting: false,
         serializable: false,
         node_of_process: &|pid| (pid == 7).then_some(2),
+        has_any_temp: false,
+        mentions_temp: &|_| Some(false),
         has_temp: &|name| Some(*name.name == *"temp"),
     }
 }
@@ -177,6 +179,8 @@ const CONTROL: &str = "E | transaction control";
 const STATE: &str = "E s | changes the state of the session";
 const REFUSED: &str = "P s | a standby refuses this setting";
 const DDL: &str = "P w | DDL runs on the primary";
+/// It is there for EXPLAIN, CREATE TABLE AS and functions; where it is executed, it is prepared then.
+const PREPARE: &str = "P s | PREPARE runs on the primary";
 const DDL_OF_ANY: &str = "P W | DDL runs on the primary";
 const SEVERAL: &str = "P | several statements in one query";
 const SEVERAL_W: &str = "P w | several statements in one query";
@@ -205,14 +209,14 @@ fn reads_outside_a_transaction() {
             ("COPY (SELECT f(x) FROM t) TO STDOUT", READ),
             ("SHOW work_mem", READ),
             ("SHOW ALL", READ),
-            ("PREPARE p AS SELECT 1", READ),
-            ("  PREPARE p AS SELECT * FROM t", READ),
+            ("PREPARE p AS SELECT 1", PREPARE),
+            ("  PREPARE p AS SELECT * FROM t", PREPARE),
             // The text test of allow_sql_comments = off; as in pgpool-II.
             ("/*NO LOAD BALANCE*/ SELECT 1", LETTER),
             ("/* any comment */ SELECT 1", LETTER),
             ("-- any comment\nSELECT 1", LETTER),
             ("/*NO LOAD BALANCE*/ COPY t TO STDOUT", LETTER),
-            ("/*NO LOAD BALANCE*/ PREPARE p AS SELECT 1", LETTER),
+            ("/*NO LOAD BALANCE*/ PREPARE p AS SELECT 1", PREPARE),
             ("/*x*/ SHOW work_mem", LETTER),
             ("VALUES (1)", READ),
             ("/*x*/ VALUES (1)", LETTER),
@@ -223,7 +227,7 @@ fn reads_outside_a_transaction() {
             ("SELECT * FROM t FOR KEY SHARE SKIP LOCKED", LOCKS),
             ("SELECT * FROM (SELECT * FROM t FOR UPDATE) x", LOCKS),
             ("WITH c AS (SELECT * FROM t FOR SHARE) SELECT * FROM c", LOCKS),
-            ("PREPARE p AS SELECT * FROM t FOR UPDATE", LOCKS),
+            ("PREPARE p AS SELECT * FROM t FOR UPDATE", PREPARE),
             ("SELECT * INTO n FROM t", MODIFIES),
             ("SELECT * INTO TEMP n FROM t", MODIFIES),
             ("WITH c AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM c", MODIFIES),
@@ -251,7 +255,7 @@ fn relations_that_only_the_primary_has_or_knows() {
             ("COPY pg_class TO STDOUT", "P | reads system catalog pg_class"),
             ("COPY (SELECT * FROM pg_class) TO STDOUT", "P | reads system catalog pg_class"),
             ("TABLE pg_settings", "P | reads system catalog pg_settings"),
-            ("PREPARE p AS TABLE pg_class", "P | reads system catalog pg_class"),
+            ("PREPARE p AS TABLE pg_class", PREPARE),
             ("SELECT * FROM s.pg_class", READ),
             ("SELECT * FROM pgbench_accounts", READ),
             ("WITH pg_class AS (SELECT 1) SELECT * FROM pg_class", READ),
@@ -355,7 +359,7 @@ fn functions_by_volatility() {
             ("SELECT 1 FROM t ORDER BY random()", "P w | function random is volatile"),
             ("SELECT 1 LIMIT vol()", "P W | function vol is volatile"),
             ("WITH c AS (SELECT vol()) SELECT * FROM c", "P W | function vol is volatile"),
-            ("PREPARE p AS SELECT vol()", "P W | function vol is volatile"),
+            ("PREPARE p AS SELECT vol()", PREPARE),
             // pgpool-II does not look at functions here.
             ("COPY (SELECT vol()) TO STDOUT", "P W | function vol is volatile"),
             // Not volatile, and still refused by a standby (pgpool-II balances them).
@@ -370,6 +374,35 @@ fn functions_by_volatility() {
             ("SELECT vol() FROM pg_class", "P W | reads system catalog pg_class"),
         ],
     );
+}
+
+#[test]
+fn functions_that_tell_of_their_node_are_asked_on_the_primary() {
+    let of = |name: &str| format!("P | function {name} tells of the node that it runs on");
+    check(
+        &idle(),
+        &RouteConfig::default(),
+        &[
+            ("SELECT pg_my_temp_schema()", &of("pg_my_temp_schema")),
+            ("SELECT * FROM pg_catalog.pg_listening_channels()", &of("pg_catalog.pg_listening_channels")),
+            ("SELECT pg_stat_get_live_tuples(1)", &of("pg_stat_get_live_tuples")),
+            ("SELECT my.pg_my_temp_schema()", READ),
+        ],
+    );
+}
+
+#[test]
+fn what_mentions_a_temporary_table_goes_where_that_is() {
+    let mentions = SessionView { mentions_temp: &|text| Some(text.ends_with(b"'temp'::regclass")), ..idle() };
+    let reason = "P | mentions a temporary table or type of the session";
+    let config = RouteConfig::default();
+    check(&mentions, &config, &[("SELECT 'temp'::regclass", reason), ("SELECT 'other'::regclass", READ)]);
+    let has = || SessionView { has_any_temp: true, ..idle() };
+    let may = "P | function reads may read the session's temporary tables";
+    check(&has(), &config, &[("SELECT reads()", may), ("SELECT lower('A')", READ), ("TABLE t", READ)]);
+    let unsure = SessionView { mentions_temp: &|_| None, ..idle() };
+    check(&unsure, &config, &[("SELECT 1", "ask temporary")]);
+    check(&unsure, &with(|c| c.check_temp = CheckTemp::Trace), &[("SELECT 1", READ)]);
 }
 
 #[test]
@@ -432,7 +465,7 @@ fn what_only_the_catalog_knows_is_asked_all_at_once() {
         ("SELECT ask() FROM ask_t, t, s.ask_u", "ask relation ask_t, relation s.ask_u, function ask"),
         ("COPY (SELECT ask()) TO STDOUT", "ask function ask"),
         ("COPY ask_t TO STDOUT", "ask relation ask_t"),
-        ("PREPARE p AS SELECT ask()", "ask function ask"),
+        ("PREPARE p AS SELECT ask()", PREPARE),
         ("SELECT * FROM information_schema.ask", "P | reads system catalog information_schema.ask"),
         // What is decided already needs no answer.
         ("SELECT * FROM ask_t, temp", "P | reads temporary table temp"),
@@ -476,7 +509,7 @@ fn what_the_primary_alone_can_do() {
         ("COPY t FROM STDIN", "P w | COPY FROM runs on the primary"),
         ("COPY t TO '/tmp/x'", "P w | COPY to a file runs on the primary"),
         ("COPY (SELECT 1) TO PROGRAM 'x'", "P w | COPY to a file runs on the primary"),
-        ("PREPARE p AS INSERT INTO t VALUES (1)", "P w | INSERT runs on the primary"),
+        ("PREPARE p AS INSERT INTO t VALUES (1)", PREPARE),
         ("PREPARE TRANSACTION 'x'", "P s | PREPARE TRANSACTION runs on the primary"),
         ("COMMIT PREPARED 'x'", "P W | COMMIT PREPARED runs on the primary"),
         ("ROLLBACK PREPARED 'x'", "P s | ROLLBACK PREPARED runs on the primary"),
@@ -589,7 +622,7 @@ fn several_statements_and_what_is_not_understood() {
             ("SELECT 1; SELECT vol()", "P W | several statements in one query"),
             ("SELECT 1; SELECT ask()", "P W | several statements in one query"),
             ("SELECT 1; SELECT 1 FOR UPDATE", SEVERAL_W),
-            ("SELECT 1; PREPARE p AS DELETE FROM t", SEVERAL_W),
+            ("SELECT 1; PREPARE p AS DELETE FROM t", "P s | several statements in one query"),
             ("SET x.y = 1; SELECT 1", "P s | several statements in one query"),
             ("SELEC 1", "P W | not understood, so treated as a write"),
             ("SELECT 1 FROM", "P W | not understood, so treated as a write"),
@@ -630,7 +663,7 @@ fn reads_inside_a_transaction() {
         ("SELECT 1", "P | the transaction has written"),
         ("SHOW work_mem", "P | the transaction has written"),
         ("COPY t TO STDOUT", "P | the transaction has written"),
-        ("PREPARE p AS SELECT 1", "P | the transaction has written"),
+        ("PREPARE p AS SELECT 1", PREPARE),
         ("SELECT vol()", "P W | the transaction has written"),
         ("SELECT * FROM pg_class", "P | the transaction has written"),
         ("SELECT 1 FOR UPDATE", LOCKS),

@@ -202,6 +202,9 @@ pub struct Session {
     statements: Names<Rc<Prepared>>,
     portals: Names<Portal>,
     next_statement: u64,
+    /// The statement that a node is asked to prepare now, and the last one that could not be, with the node.
+    preparing: Option<u64>,
+    cannot_prepare: Option<(u64, NodeId)>,
     /// And whether it writes.
     just_parsed: Option<(JustParsed, Write)>,
     /// Node that has the messages since the last Sync.
@@ -287,6 +290,8 @@ impl Session {
             statements: Names::default(),
             portals: Names::default(),
             next_statement: 1,
+            preparing: None,
+            cannot_prepare: None,
             just_parsed: None,
             batch: None,
             batch_count: extended::BatchCount::default(),

@@ -50,6 +50,13 @@ impl Session {
             // Once and no more: a client may prepare statements that execute each other.
             self.reconsider(ctx, &prepared.facts);
             decision = self.decide(ctx, &prepared.facts, &prepared.text);
+            if let Decision::Go(route) = &mut decision
+                && self
+                    .cannot_prepare
+                    .is_some_and(|(id, node)| id == prepared.id && Some(node) != self.lead(ctx))
+            {
+                route.target = Target::Primary;
+            }
         }
         let route = match decision {
             Decision::Go(route) => route,
@@ -145,6 +152,8 @@ impl Session {
             unknown_setting: self.has_unknown_setting,
             serializable: tx.is_some_and(|tx| tx.is_serializable()),
             node_of_process: &|pid| segment.node_of_process(pid),
+            has_any_temp: self.temporary.is_any(),
+            mentions_temp: &|text| self.temporary.is_mentioned(text),
             has_temp: &|name: &Name| self.temporary.has(name),
         };
         let relations = self.own_relations.as_deref_mut().unwrap_or(relations);

@@ -49,15 +49,16 @@ impl Session {
             return false;
         }
         for statement in &facts.statements {
-            let name = match &statement.kind {
-                Kind::Execute(name) | Kind::Prepare { name, .. } | Kind::Deallocate(Some(name)) => name,
-                _ => continue,
-            };
+            let Some(name) = statement.prepared_name() else { continue };
             let Some(prepared) = self.statements.get(name.as_bytes()).cloned() else { continue };
             if self.may_be_skipped(ctx, node, name.as_bytes()) {
                 return true;
             }
             let Some(backend) = self.backend(ctx, node) else { continue };
+            if self.cannot_prepare == Some((prepared.id, node)) {
+                // It was tried: the node says what it thinks of that.
+                continue;
+            }
             if backend.statements.get(name.as_bytes()) == Some(&prepared.id)
                 || matches!(prepared.source, Source::Only(_))
             {
@@ -76,6 +77,7 @@ impl Session {
             }
             let mut out = Vec::new();
             put_prepare(backend, name.as_bytes(), &prepared, &mut out);
+            self.preparing = Some(prepared.id);
             frontend::put_sync(&mut out);
             backend.expects.push_back(Expect::Quiet(Purpose::Prepare));
             let conn = backend.conn;

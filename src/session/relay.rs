@@ -363,7 +363,9 @@ impl Session {
                 }
             }
             Purpose::Prepare => {
+                let id = self.preparing.take();
                 if let Some(error) = error {
+                    self.cannot_prepare = id.map(|id| (id, node));
                     crate::say!(
                         Debug1,
                         "backend {} cannot prepare a statement of the session: {}",

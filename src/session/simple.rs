@@ -48,6 +48,12 @@ impl Session {
         if self.batch == Some(node) && !self.is_batch_answered(ctx, node) {
             return if self.errored { self.pass(header, rest, None) } else { Step::Stall };
         }
+        if self.batch == Some(node)
+            && let Some(backend) = self.backend(ctx, node)
+        {
+            // All before it is answered: the end of a COPY that was none has nothing to end.
+            backend.forget_copy_ends();
+        }
         self.drawn = None;
         self.forget_statement(ctx, node, b"");
         self.keep_for_again(ctx, node);

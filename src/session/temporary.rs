@@ -4,7 +4,7 @@
 //! session then asks before its next read.
 #![forbid(unsafe_code)]
 
-use crate::sql::{Name, Statement};
+use crate::sql::{Kind, Name, Statement};
 
 /// Names of temporary relations.
 #[derive(Debug, Default)]
@@ -21,6 +21,24 @@ impl Temporary {
         if is_one || !self.in_doubt { Some(is_one) } else { None }
     }
 
+    /// Whether a text mentions one, perhaps in a literal or as a type; `None`: nobody knows.
+    pub(super) fn is_mentioned(&self, text: &[u8]) -> Option<bool> {
+        let mentioned = || {
+            let text = text.to_ascii_lowercase();
+            let within = |name: &Name| {
+                memchr::memmem::find(&text, name.name.to_ascii_lowercase().as_bytes()).is_some()
+            };
+            self.names.iter().any(within)
+        };
+        if self.is_any() && mentioned() {
+            Some(true)
+        } else if self.in_doubt {
+            None
+        } else {
+            Some(false)
+        }
+    }
+
     /// Whether there is one for certain.
     pub(super) fn is_any(&self) -> bool {
         !self.names.is_empty()
@@ -34,6 +52,11 @@ impl Temporary {
                 self.names.push(name.clone());
             }
         }
+        // An index on one is one, under a name that the statement may not tell.
+        let is_on_one = |name: &Name| self.names.iter().any(|temp| temp.name == name.name);
+        let makes_another = statement.creates_temp.is_empty() && statement.drops.is_empty();
+        self.in_doubt |=
+            makes_another && statement.kind == Kind::Ddl && statement.written.iter().any(is_on_one);
         if undoable {
             self.in_doubt |= !statement.drops.is_empty() && self.is_any();
         } else {
@@ -77,6 +100,11 @@ mod tests {
         note(&mut temporary, "CREATE TEMP TABLE a (x int)", false);
         note(&mut temporary, "SELECT 1 INTO TEMP b", false);
         assert_eq!((has(&temporary, "a"), has(&temporary, "c")), (Some(true), Some(false)));
+        let mentioned = |text: &str| temporary.is_mentioned(text.as_bytes());
+        assert_eq!((mentioned("SELECT 'B'::regclass"), mentioned("SELECT x")), (Some(true), Some(false)));
+        note(&mut temporary, "CREATE INDEX ON a (x)", false);
+        assert_eq!(has(&temporary, "c"), None, "the index has a name that nobody knows");
+        temporary.set(vec![Name::new(None, "a"), Name::new(None, "b")]);
         note(&mut temporary, "DROP TABLE a, c", false);
         assert_eq!((has(&temporary, "a"), has(&temporary, "b")), (Some(false), Some(true)));
         assert!(temporary.is_any());

@@ -175,6 +175,7 @@ impl Session {
         {
             let alone = effect.facts.statements.len() == 1;
             let text = alone.then(|| String::from_utf8_lossy(&effect.text));
+            let text = self.whole_datestyle(&statement.kind).or(text.map(std::borrow::Cow::into_owned));
             self.note_setting(node, statement, text.as_deref());
         }
     }
@@ -209,6 +210,15 @@ impl Session {
         if matches!(statement.kind, Kind::ResetAll | Kind::DiscardAll) {
             self.has_unknown_setting = false;
         }
+    }
+
+    /// SET DateStyle may change a part of it only; the server has told the whole.
+    fn whole_datestyle(&self, kind: &Kind) -> Option<String> {
+        let Kind::Set { name, local, value: Some(_) } = kind else { return None };
+        let told = self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(b"datestyle"));
+        let (_, value) = told.filter(|_| &**name == "datestyle")?;
+        let value = std::str::from_utf8(value).ok()?;
+        Some(format!("SET {}datestyle TO {value}", if *local { "LOCAL " } else { "" }))
     }
 
     fn note_setting(&mut self, node: NodeId, statement: &crate::sql::Statement, sql: Option<&str>) {

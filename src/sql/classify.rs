@@ -128,9 +128,10 @@ fn copy_statement(copy: &nodes::CopyStmt) -> Result<Statement, TooDeep> {
 
 fn create_as(create: &nodes::CreateTableAsStmt) -> Result<Statement, TooDeep> {
     let mut found = creates(create.into().and_then(|into| into.rel()));
-    // The other form, EXECUTE of a prepared statement, names nothing.
-    if let query @ Node::SelectStmt(_) = create.query() {
-        collect(query, &mut found)?;
+    match create.query() {
+        query @ Node::SelectStmt(_) => collect(query, &mut found)?,
+        Node::ExecuteStmt(execute) => found.executes = Some(boxed(execute.name())),
+        _ => {}
     }
     Ok(found)
 }

@@ -77,6 +77,8 @@ pub struct Statement {
     pub set_config: Vec<SetConfig>,
     /// The server process that it cancels or terminates, by its number.
     pub signals: Option<i32>,
+    /// The prepared statement that it executes within another command: CREATE TABLE AS EXECUTE.
+    pub executes: Option<Box<str>>,
 }
 
 /// A call of `set_config`.
@@ -110,6 +112,18 @@ impl Statement {
             drops: Vec::new(),
             set_config: Vec::new(),
             signals: None,
+            executes: None,
+        }
+    }
+}
+
+impl Statement {
+    /// The name of the prepared statement that it needs on its node.
+    pub fn prepared_name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Execute(name) | Kind::Prepare { name, .. } | Kind::Deallocate(Some(name)) => Some(name),
+            Kind::Explain { inner, .. } => inner.prepared_name(),
+            _ => self.executes.as_deref(),
         }
     }
 }

@@ -69,6 +69,8 @@ fn session() -> SessionView<'static> {
         unknown_setting: false,
         serializable: false,
         node_of_process: &|_| None,
+        has_any_temp: false,
+        mentions_temp: &|_| Some(false),
         has_temp: &|_| Some(false),
     }
 }

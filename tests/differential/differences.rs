@@ -29,7 +29,7 @@ const STILL_WRITTEN: &str = "what was written before the savepoint is only on th
 const SERVER_ANSWERS: &str = "PostgreSQL says that the transaction has failed, and we relay it";
 const ONE_NODE: &str = "a transaction begun among several statements stays on the primary";
 const READ: &str = "VALUES is a read";
-const PREPARED_READ: &str = "PREPARE of a read goes where the read may go";
+const PREPARED_READ: &str = "EXECUTE of a read goes where the read may go";
 
 const OF_CATALOGS: &str = "its views read system catalogs, which are read on the primary";
 const VIEW: &str = "what a view reads and calls counts as if it stood in the statement";
@@ -66,9 +66,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     row("set local", "SET LOCAL work_mem = '3MB'", LATER),
     row("two phases", "BEGIN", JOINS),
     row("several statements at once", "SELECT n FROM t", ONE_NODE),
-    row("prepared by name", "PREPARE r AS SELECT n FROM t", PREPARED_READ),
     row("prepared by name", "EXECUTE r", PREPARED_READ),
-    row("prepared by name", "DEALLOCATE r", PREPARED_READ),
     row("prepared by name", "DEALLOCATE ALL", NOTHING_THERE),
     row("cursors", "BEGIN", JOINS),
     row("cursors", "COMMIT", JOINS),

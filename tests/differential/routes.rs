@@ -139,6 +139,8 @@ fn idle() -> SessionView<'static> {
         unknown_setting: false,
         serializable: false,
         node_of_process: &|_| None,
+        has_any_temp: false,
+        mentions_temp: &|_| Some(false),
         has_temp: &|_| Some(false),
     }
 }
@@ -152,7 +154,12 @@ fn states() -> Vec<State> {
         state(
             "temporary table",
             &["CREATE TEMP TABLE temp (n int)"],
-            SessionView { ever_wrote: true, has_temp: &|name| Some(&*name.name == "temp"), ..idle() },
+            SessionView {
+                ever_wrote: true,
+                mentions_temp: &|text| Some(text.windows(4).any(|part| part == b"temp")),
+                has_temp: &|name| Some(&*name.name == "temp"),
+                ..idle()
+            },
         ),
         state("transaction", &["BEGIN"], open()),
         state("transaction that wrote", &["BEGIN", "INSERT INTO t VALUES (1)"], wrote()),
@@ -344,7 +351,7 @@ const NOT_BROUGHT_BACK: &[&str] = &[
     "a partition is unlogged, and cannot be read on a standby",
     "temporary tables are on the primary",
     "a name that nobody knows is told by one node",
-    "it was prepared where the statement itself may go",
+    "it goes where its statement may go",
     "the other node joins with a BEGIN that it can take",
     "no other node has a transaction to end",
     "what was written before the savepoint is only on the primary",

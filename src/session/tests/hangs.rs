@@ -241,9 +241,9 @@ fn what_follows_the_end_of_a_failed_transaction_in_its_batch_goes_to_the_primary
 }
 
 #[test]
-fn what_follows_a_prepare_on_the_standby_in_its_batch_may_write() {
+fn what_follows_a_read_on_the_standby_in_its_batch_may_write() {
     let mut rig = Rig::new("");
-    let mut batch = parse_bind_execute("", "PREPARE a AS SELECT 1");
+    let mut batch = parse_bind_execute("", "SELECT 1");
     batch.truncate(batch.len() - SYNC.len());
     batch.extend(parse_bind_execute("", "INSERT INTO t VALUES (1)"));
     rig.client(&batch);
@@ -295,16 +295,34 @@ fn an_extended_statement_that_waits_for_the_catalog_is_cancelled() {
 #[test]
 fn to_execute_what_prepare_has_made_is_not_to_prepare_it_again() {
     let mut rig = Rig::new("");
-    rig.run("PREPARE a AS SELECT 1", STANDBY, "PREPARE", TxStatus::Idle);
+    rig.run("PREPARE a AS SELECT 1", PRIMARY, "PREPARE", TxStatus::Idle);
     rig.client(&parse_bind_execute("a", ""));
-    rig.node(STANDBY, &answer_pbe(false, TxStatus::Idle));
-    rig.sent_to(STANDBY);
+    // It is prepared where it is executed, too.
+    assert_eq!(rig.sent_to(STANDBY), ["P", "B", "E", "C", "C", "B", "E", "S"]);
+    let mut answer = Vec::new();
+    put_parse_complete(&mut answer);
+    crate::wire::backend::put_bind_complete(&mut answer);
+    crate::wire::backend::put_command_complete(&mut answer, "PREPARE");
+    crate::wire::backend::put_close_complete(&mut answer);
+    crate::wire::backend::put_close_complete(&mut answer);
+    answer.extend(answer_pbe(false, TxStatus::Idle));
+    rig.node(STANDBY, &answer);
     // The node has it still, and not an older one of that name.
     rig.client(&parse_bind_execute("a", ""));
     assert_eq!(rig.sent_to(STANDBY), ["B", "E", "S"]);
     rig.node(STANDBY, &answer_pbe(false, TxStatus::Idle));
     rig.client(b"C\0\0\0\x07Sa\0S\0\0\0\x04");
-    assert_eq!(rig.sent_to(STANDBY), ["C", "S"]);
+    assert_eq!(rig.sent_to(PRIMARY), ["C", "S"]);
+}
+
+#[test]
+fn a_statement_that_a_standby_cannot_prepare_is_executed_on_the_primary() {
+    let mut rig = Rig::new("");
+    rig.run("PREPARE a AS SELECT 1", PRIMARY, "PREPARE", TxStatus::Idle);
+    rig.client(&query("EXECUTE a"));
+    assert_eq!(rig.sent_to(STANDBY), ["P", "B", "E", "C", "C", "S"]);
+    rig.node(STANDBY, &error(TxStatus::Idle));
+    assert_eq!(rig.sent_to(PRIMARY), ["Q EXECUTE a"]);
 }
 
 #[test]
