@@ -55,7 +55,7 @@ pub struct SessionView<'a> {
     pub ever_wrote: bool,
     /// A setting stands on the primary that cannot be brought to another node.
     pub unknown_setting: bool,
-    /// The transaction runs at SERIALIZABLE, which a standby refuses.
+    /// The transaction runs at SERIALIZABLE, or a statement outside of one does, which a standby refuses.
     pub serializable: bool,
     /// The node that has a server process of that number, among those that serve our sessions.
     pub node_of_process: &'a dyn Fn(i32) -> Option<NodeId>,

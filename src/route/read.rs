@@ -213,6 +213,9 @@ impl Scene<'_> {
         if session.tx_primary_only {
             return Some(Reason::TransactionOnPrimary);
         }
+        if session.serializable && !session.tx_failed {
+            return Some(Reason::Serializable);
+        }
         if self.config.on_write == OnWrite::DmlAdaptiveGlobal && session.writes.lately(None) {
             return Some(Reason::WrittenLately);
         }
@@ -221,9 +224,6 @@ impl Scene<'_> {
         }
         if session.tx_failed {
             return Some(Reason::TransactionFailed);
-        }
-        if session.serializable {
-            return Some(Reason::Serializable);
         }
         match self.config.on_write {
             OnWrite::Off => None,

@@ -679,7 +679,9 @@ fn reads_inside_a_transaction() {
             ("COMMIT", CONTROL),
         ],
     );
-    check(&SessionView { serializable: true, ..idle() }, &config, &read);
+    // With default_transaction_isolation.
+    let serializable = SessionView { serializable: true, ..idle() };
+    check(&serializable, &config, &[("SELECT 1", "P | the transaction is serializable"), ("BEGIN", CONTROL)]);
     check(
         &SessionView { tx_failed: true, ..in_tx() },
         &config,

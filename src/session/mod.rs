@@ -187,6 +187,8 @@ pub struct Session {
     settings: Settings,
     /// `set_config` was called with a value that only the server knows.
     has_unknown_setting: bool,
+    /// Transactions that name no isolation level are SERIALIZABLE.
+    is_serializable: bool,
     /// What was written before it was known whether in a transaction.
     early: Wrote,
     again: Again,
@@ -278,6 +280,7 @@ impl Session {
             ever_wrote: false,
             settings: Settings::default(),
             has_unknown_setting: false,
+            is_serializable: false,
             early: Wrote::default(),
             again: Again::default(),
             ours: None,

@@ -150,7 +150,7 @@ impl Session {
             trans_wrote: self.trans_wrote,
             ever_wrote: self.ever_wrote,
             unknown_setting: self.has_unknown_setting,
-            serializable: tx.is_some_and(|tx| tx.is_serializable()),
+            serializable: tx.map_or(self.is_serializable, |tx| tx.is_serializable(self.is_serializable)),
             node_of_process: &|pid| segment.node_of_process(pid),
             has_any_temp: self.temporary.is_any(),
             mentions_temp: &|text| self.temporary.is_mentioned(text),

@@ -35,9 +35,13 @@ impl Transaction {
         self.options.is_some()
     }
 
-    /// Standbys cannot do what this isolation level promises.
-    pub(super) fn is_serializable(&self) -> bool {
-        self.options.as_ref().is_some_and(|options| options.isolation == Some(Isolation::Serializable))
+    /// Standbys cannot do what this isolation level promises. `default`: whether it is that of transactions which name
+    /// none.
+    pub(super) fn is_serializable(&self, default: bool) -> bool {
+        match self.options.as_ref().and_then(|options| options.isolation) {
+            Some(isolation) => isolation == Isolation::Serializable,
+            None => default,
+        }
     }
 
     /// BEGIN for a node that joins. Never READ WRITE: it only reads there.
@@ -169,6 +173,7 @@ impl Session {
             Kind::Discard => self.temporary.doubt(),
             _ => {}
         }
+        self.note_default_isolation(&statement.kind);
         self.temporary.note(statement, self.transaction.is_some());
         self.note_configs(node, statement);
         if matches!(statement.kind, Kind::Set { .. } | Kind::Reset { .. } | Kind::ResetAll | Kind::DiscardAll)
@@ -178,6 +183,23 @@ impl Session {
             let text = self.whole_datestyle(&statement.kind).or(text.map(std::borrow::Cow::into_owned));
             self.note_setting(node, statement, text.as_deref());
         }
+    }
+
+    /// The isolation of transactions that name none.
+    fn note_default_isolation(&mut self, kind: &Kind) {
+        let is_serializable = match kind {
+            Kind::Set { name, value, .. } if &**name == "default_transaction_isolation" => {
+                value.as_deref().and_then(Isolation::parse) == Some(Isolation::Serializable)
+            }
+            Kind::SetTransaction { session: true, options } if options.isolation.is_some() => {
+                options.isolation == Some(Isolation::Serializable)
+            }
+            Kind::Reset { name } if &**name == "default_transaction_isolation" => false,
+            Kind::ResetAll | Kind::DiscardAll => false,
+            _ => return,
+        };
+        // A rollback may take the end of it back.
+        self.is_serializable = is_serializable || (self.is_serializable && self.transaction.is_some());
     }
 
     /// DDL has succeeded.

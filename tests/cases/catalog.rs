@@ -68,6 +68,28 @@ fn temporary_tables_that_a_function_creates_are_found() {
 }
 
 #[test]
+fn a_temporary_table_is_known_wherever_it_is_mentioned() {
+    let scene = Scene::new("mentioned", reads_on_one);
+    scene.cluster.prepare(
+        &scene.database,
+        "CREATE FUNCTION reads() RETURNS bigint STABLE LANGUAGE plpgsql AS
+         'BEGIN RETURN (SELECT count(*) FROM mine); END'",
+    );
+    scene.cluster.catch_up();
+    scene.expect(&[
+        ("CREATE TEMP TABLE mine (n int)", PRIMARY),
+        ("SELECT pg_relation_filepath('mine') IS NULL", PRIMARY),
+        ("SELECT row(1)::MINE", PRIMARY),
+        ("SELECT reads()", PRIMARY),
+        ("CREATE INDEX mine_index ON mine (n)", PRIMARY),
+        ("SELECT 'mine_index'::regclass", PRIMARY),
+        ("CREATE DOMAIN pg_temp.small AS int", PRIMARY),
+        ("SELECT 1::small", PRIMARY),
+        ("SELECT n FROM t", STANDBY),
+    ]);
+}
+
+#[test]
 fn what_a_rollback_takes_away_or_brings_back_is_known() {
     let scene =
         Scene::new("rolled_back", |conf| reads_on_one(conf).set("disable_load_balance_on_write", "'off'"));

@@ -358,3 +358,31 @@ fn a_server_process_is_terminated_on_its_node() {
         reply.error().is_none() && reply.value() != Some(pid.clone())
     });
 }
+
+#[test]
+fn a_session_that_is_serializable_by_default_reads_on_the_primary() {
+    let scene = Scene::new("serializable", reads_on_one);
+    scene.expect(&[
+        ("SELECT n FROM t", STANDBY),
+        ("SET default_transaction_isolation = 'serializable'", PRIMARY),
+        ("SELECT n + 1 FROM t", PRIMARY),
+        ("BEGIN", PRIMARY),
+        ("SELECT n + 2 FROM t", PRIMARY),
+        ("END", PRIMARY),
+        ("BEGIN ISOLATION LEVEL READ COMMITTED", BOTH),
+        ("SELECT n + 3 FROM t", STANDBY),
+        ("COMMIT", BOTH),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", &[0]),
+        ("SELECT n + 4 FROM t", STANDBY),
+    ]);
+}
+
+#[test]
+fn a_setting_of_a_part_keeps_the_rest() {
+    let scene = Scene::new("datestyle", reads_on_one);
+    let mut client = scene.client();
+    client.query("SET DateStyle = 'ISO'").succeeded();
+    client.query("SET DateStyle = 'DMY'").succeeded();
+    let read = "SELECT '03-02-2001'::date || ' ' || current_setting('DateStyle') FROM t";
+    assert_eq!(client.ask(read), "2001-02-03 ISO, DMY");
+}
