@@ -15,6 +15,23 @@ pub trait Writes {
     fn newest_commit(&self) -> u64;
 }
 
+/// Nobody has written anything.
+pub struct NothingWritten;
+
+impl Writes for NothingWritten {
+    fn lately(&self, _: Option<&Name>) -> bool {
+        false
+    }
+
+    fn last_commit(&self, _: &Name) -> u64 {
+        0
+    }
+
+    fn newest_commit(&self) -> u64 {
+        0
+    }
+}
+
 /// Tables and functions with the tables that are written along with them.
 #[derive(Clone, Debug, Default)]
 pub struct Relationships {

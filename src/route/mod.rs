@@ -17,7 +17,7 @@ mod redirect;
 #[cfg(test)]
 mod tests;
 
-pub use adaptive::{Writes, same_table, tables_written};
+pub use adaptive::{NothingWritten, Writes, same_table, tables_written};
 pub use config::{FunctionLists, Mode, OnWrite, ReadAfterWrite, RouteConfig};
 pub use decide::decide;
 pub use explain::{Explanation, explain};
@@ -65,6 +65,30 @@ pub struct SessionView<'a> {
     pub mentions_temp: &'a dyn Fn(&[u8]) -> Option<bool>,
     /// Whether the session has a temporary relation of that name; `None`: it may have some that nobody knows of.
     pub has_temp: &'a dyn Fn(&Name) -> Option<bool>,
+}
+
+impl SessionView<'static> {
+    /// A session that has done nothing yet, in a cluster where nobody has written lately: for whoever asks where a
+    /// statement would go outside of any session.
+    pub fn idle() -> SessionView<'static> {
+        SessionView {
+            balance_node: None,
+            in_transaction: false,
+            tx_failed: false,
+            tx_wrote: Write::No,
+            written: &[],
+            writes: &NothingWritten,
+            tx_primary_only: false,
+            trans_wrote: false,
+            ever_wrote: false,
+            unknown_setting: false,
+            serializable: false,
+            node_of_process: &|_| None,
+            has_any_temp: false,
+            mentions_temp: &|_| Some(false),
+            has_temp: &|_| Some(false),
+        }
+    }
 }
 
 /// The answer of [`decide`].

@@ -90,20 +90,10 @@ fn cluster() -> ClusterView {
 fn idle<'a>() -> SessionView<'a> {
     SessionView {
         balance_node: Some(1),
-        in_transaction: false,
-        tx_failed: false,
-        written: &[],
         writes: &TestWrites { all: false },
-        tx_primary_only: false,
-        tx_wrote: Write::No,
-        trans_wrote: false,
-        ever_wrote: false,
-        unknown_setting: false,
-        serializable: false,
         node_of_process: &|pid| (pid == 7).then_some(2),
-        has_any_temp: false,
-        mentions_temp: &|_| Some(false),
         has_temp: &|name| Some(*name.name == *"temp"),
+        ..SessionView::idle()
     }
 }
 

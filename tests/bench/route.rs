@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use pgbalancer::cluster::relcache::RelCache;
 use pgbalancer::cluster::view::{ClusterView, NodeView};
 use pgbalancer::route::{
-    Catalog, Decision, Question, RouteConfig, SessionView, Write, Writes, choose_balance_node, decide,
-    node_for_read,
+    Catalog, Decision, Question, RouteConfig, SessionView, choose_balance_node, decide, node_for_read,
 };
 use pgbalancer::shm::{Segment, Sizes};
-use pgbalancer::sql::{Cache, Name, facts};
+use pgbalancer::sql::{Cache, facts};
 
 const ROUNDS: usize = 300;
 const TURNS: u32 = 200;
@@ -38,42 +37,6 @@ const JOIN: &str = "
     HAVING sum(i.quantity * i.price) > 100
     ORDER BY total DESC, o.placed_at
     LIMIT 50 OFFSET 100";
-
-struct Nothing;
-
-impl Writes for Nothing {
-    fn lately(&self, _: Option<&Name>) -> bool {
-        false
-    }
-
-    fn last_commit(&self, _: &Name) -> u64 {
-        0
-    }
-
-    fn newest_commit(&self) -> u64 {
-        0
-    }
-}
-
-fn session() -> SessionView<'static> {
-    SessionView {
-        balance_node: Some(1),
-        in_transaction: false,
-        tx_failed: false,
-        tx_primary_only: false,
-        tx_wrote: Write::No,
-        written: &[],
-        writes: &Nothing,
-        trans_wrote: false,
-        ever_wrote: false,
-        unknown_setting: false,
-        serializable: false,
-        node_of_process: &|_| None,
-        has_any_temp: false,
-        mentions_temp: &|_| Some(false),
-        has_temp: &|_| Some(false),
-    }
-}
 
 /// Median over the rounds of what one turn takes.
 fn measure(mut turn: impl FnMut()) -> Duration {
@@ -116,7 +79,7 @@ fn main() {
         ("a join of 20 lines", JOIN),
     ];
     for (name, text) in statements {
-        let session = session();
+        let session = SessionView { balance_node: Some(1), ..SessionView::idle() };
         // What the catalog says is known after the first time.
         loop {
             let decision = {

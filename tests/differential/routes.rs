@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use pgbalancer::cluster::view::{ClusterView, NodeView};
 use pgbalancer::route::{
-    Catalog, Explanation, Relation, RouteConfig, SessionView, Target, Volatility, Write, Writes, explain,
+    Catalog, Explanation, Relation, RouteConfig, SessionView, Target, Volatility, Write, explain,
 };
 use pgbalancer::sql::{Name, facts};
 
@@ -100,22 +100,6 @@ impl Catalog for Described {
     }
 }
 
-struct Quiet;
-
-impl Writes for Quiet {
-    fn lately(&self, _: Option<&Name>) -> bool {
-        false
-    }
-
-    fn last_commit(&self, _: &Name) -> u64 {
-        0
-    }
-
-    fn newest_commit(&self) -> u64 {
-        0
-    }
-}
-
 /// What a session has done before the statement of a row, in SQL and as the rules see it.
 struct State {
     name: &'static str,
@@ -126,23 +110,7 @@ struct State {
 static WRITTEN: LazyLock<Vec<Name>> = LazyLock::new(|| vec![Name::new(None, "t")]);
 
 fn idle() -> SessionView<'static> {
-    SessionView {
-        balance_node: Some(1),
-        in_transaction: false,
-        tx_failed: false,
-        tx_primary_only: false,
-        tx_wrote: Write::No,
-        written: &[],
-        writes: &Quiet,
-        trans_wrote: false,
-        ever_wrote: false,
-        unknown_setting: false,
-        serializable: false,
-        node_of_process: &|_| None,
-        has_any_temp: false,
-        mentions_temp: &|_| Some(false),
-        has_temp: &|_| Some(false),
-    }
+    SessionView { balance_node: Some(1), ..SessionView::idle() }
 }
 
 fn states() -> Vec<State> {

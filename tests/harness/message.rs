@@ -30,8 +30,14 @@ impl Message {
         Report { severity: field(b'S'), code: field(b'C'), message: field(b'M') }
     }
 
-    /// The values of a DataRow.
+    /// The values of a DataRow, as text.
     fn values(&self) -> Vec<Option<String>> {
+        let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+        self.raw_values().into_iter().map(|value| value.map(text)).collect()
+    }
+
+    /// The values of a DataRow.
+    pub(crate) fn raw_values(&self) -> Vec<Option<Vec<u8>>> {
         let count = u16::from_be_bytes([self.body[0], self.body[1]]);
         let mut rest = &self.body[2..];
         let mut values = Vec::new();
@@ -44,7 +50,7 @@ impl Message {
                 continue;
             }
             let (value, after) = rest.split_at(length as usize);
-            values.push(Some(String::from_utf8_lossy(value).into_owned()));
+            values.push(Some(value.to_vec()));
             rest = after;
         }
         values

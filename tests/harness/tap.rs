@@ -96,6 +96,33 @@ fn words(bytes: &[u8], database: &str) -> Vec<String> {
     words
 }
 
+/// A number that a database gives to its objects, in binary.
+fn object(bytes: &[u8]) -> Option<String> {
+    let number = u32::from_be_bytes(bytes.try_into().ok()?);
+    (16_384..1_000_000).contains(&number).then(|| "#".to_owned())
+}
+
+/// A RowDescription (without its tables) without the numbers of types that the database has made.
+fn without_own_types(columns: &[u8]) -> Vec<u8> {
+    let mut out = columns.to_vec();
+    for at in 0..out.len().saturating_sub(3) {
+        if object(&out[at..at + 4]).is_some() {
+            out[at..at + 4].copy_from_slice(b"####");
+        }
+    }
+    out
+}
+
+fn value_text(value: &[u8]) -> String {
+    // An array of object numbers tells the type of its members.
+    let is_array = value.get(8..12) == Some(&[0, 0, 0, 26]);
+    match object(value) {
+        Some(number) => number,
+        None if is_array => "#".to_owned(),
+        None => without_object_numbers(&String::from_utf8_lossy(value)),
+    }
+}
+
 /// Numbers of five digits that a database gives to its objects.
 fn without_object_numbers(text: &str) -> String {
     let mut out = String::new();
@@ -115,9 +142,18 @@ fn word(message: &Message, database: &str) -> String {
     let text = match message.kind {
         'K' => String::new(),
         'A' => String::from_utf8_lossy(&body[4..]).into_owned(),
-        'T' => String::from_utf8_lossy(&message.without_tables()).into_owned(),
+        'T' => String::from_utf8_lossy(&without_own_types(&message.without_tables())).into_owned(),
+        't' => body[2..]
+            .chunks(4)
+            .map(|number| object(number).unwrap_or_else(|| format!("{number:?}")))
+            .collect(),
         'E' | 'N' => String::from_utf8_lossy(body).replace(database, "database"),
-        'D' => without_object_numbers(&String::from_utf8_lossy(body)),
+        'D' => message
+            .raw_values()
+            .iter()
+            .map(|value| value.as_deref().map_or("NULL".to_owned(), value_text))
+            .collect::<Vec<_>>()
+            .join("|"),
         _ => String::from_utf8_lossy(body).into_owned(),
     };
     format!("{} {}", message.kind, text.escape_debug())
