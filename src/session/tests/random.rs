@@ -101,7 +101,10 @@ fn message(out: &mut Vec<u8>, step: Step) {
 fn orderly(out: &mut Vec<u8>, step: Step) {
     match step.0 {
         0..=6 => {
-            frontend::put_sync(out);
+            // Within a batch or behind it.
+            if step.0 > 2 {
+                frontend::put_sync(out);
+            }
             simple(out, step);
             if !step.0.is_multiple_of(4) && text(step) == COPY {
                 out.extend_from_slice(b"d\0\0\0\x05xc\0\0\0\x04");
