@@ -9,6 +9,7 @@ mod adaptive;
 mod config;
 mod decide;
 mod explain;
+mod look;
 mod node;
 mod pattern;
 mod read;

@@ -148,10 +148,7 @@ impl Session {
         self.statements.remove(parse.name);
         let statement = OwnStatement { asked, text: parse.text.to_vec() };
         self.ours.get_or_insert_default().statements.insert(parse.name, Rc::new(statement));
-        let mut out = Vec::new();
-        backend::put_parse_complete(&mut out);
-        ctx.wire.send(self.client, &out);
-        Some(Step::Done(length))
+        Some(self.tell(ctx, length, backend::put_parse_complete))
     }
 
     /// A Bind message to a statement of ours.
@@ -186,10 +183,7 @@ impl Session {
                 } else {
                     self.portals.remove(portal);
                     portals.insert(portal, OwnPortal { statement, formats, rest: None });
-                    let mut out = Vec::new();
-                    backend::put_bind_complete(&mut out);
-                    ctx.wire.send(self.client, &out);
-                    return Some(Step::Done(whole.len()));
+                    return Some(self.tell(ctx, whole.len(), backend::put_bind_complete));
                 }
             }
         };
@@ -224,16 +218,15 @@ impl Session {
             }
             Asked::Missing(_) | Asked::Set(..) | Asked::ResetAll => None,
         };
-        let mut out = Vec::new();
-        if target.kind == b'S' {
-            backend::put_parameter_description(&mut out);
-        }
-        match columns {
-            Some(columns) => sql::put_columns(&columns, &formats, &mut out),
-            None => backend::put_no_data(&mut out),
-        }
-        ctx.wire.send(self.client, &out);
-        Some(Step::Done(length))
+        Some(self.tell(ctx, length, |out| {
+            if target.kind == b'S' {
+                backend::put_parameter_description(out);
+            }
+            match columns {
+                Some(columns) => sql::put_columns(&columns, &formats, out),
+                None => backend::put_no_data(out),
+            }
+        }))
     }
 
     /// An Execute message for a portal of ours.
@@ -312,10 +305,15 @@ impl Session {
             b'S' => drop(ours.statements.remove(target.name)),
             _ => drop(ours.portals.remove(target.name)),
         }
+        Some(self.tell(ctx, length, backend::put_close_complete))
+    }
+
+    /// The answer to a message of this length.
+    fn tell(&self, ctx: &mut Ctx<'_>, length: usize, put: impl FnOnce(&mut Vec<u8>)) -> Step {
         let mut out = Vec::new();
-        backend::put_close_complete(&mut out);
+        put(&mut out);
         ctx.wire.send(self.client, &out);
-        Some(Step::Done(length))
+        Step::Done(length)
     }
 
     fn refuse_own(&mut self, ctx: &mut Ctx<'_>, Refusal(code, message): Refusal, length: usize) -> Step {
