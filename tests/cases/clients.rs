@@ -23,6 +23,7 @@ fn same_as_direct(topic: &str, run: impl Fn(&Door) -> Ran) {
         let part = |words: &[String]| words[at.saturating_sub(2)..(at + 3).min(words.len())].join("\n");
         assert!(got == expected, "message {at}, got\n{}\nexpected\n{}", part(got), part(expected));
     }
+    drop(balancer);
     // The scripts read what they have just written.
     let conf = Conf::of(cluster).weights([0, 1, 0]).set("read_after_write", "session");
     let balancer = Balancer::start(conf);

@@ -94,6 +94,7 @@ fn the_tour_of_tokio_postgres_prints_the_same() {
     let through = Tap::before(&balancer.door(&cluster.database("tokio")));
     assert_eq!(run(through.door()), expected);
     assert_eq!(through.heard(), direct.heard());
+    drop(balancer);
     let balancer = Balancer::start(Conf::of(cluster).weights([0, 1, 0]).set("read_after_write", "session"));
     assert_eq!(run(&balancer.door(&cluster.database("tokio"))), expected, "with reads on a standby");
     assert!(expected.lines().count() > 10, "{expected}");

@@ -193,17 +193,19 @@ impl Balancer {
             balancer.port = balancer.conf.values["backend_port0"].parse().unwrap();
             return balancer;
         }
-        // Another test may have taken the port between our look and the program's.
-        for _ in 0..3 {
+        // Another test may have taken the port between our look and the program's, or the memory that a user may lock for
+        // rings, which the kernel gives back some time after a program has ended.
+        for _ in 0..20 {
             balancer.write_conf();
             balancer.spawn();
             if balancer.has_started() {
                 return balancer;
             }
-            if !balancer.log_contains("ddress already in use") {
-                break;
+            match () {
+                () if balancer.log_contains("ddress already in use") => balancer.choose_places(),
+                () if balancer.log_contains("io_uring: Cannot allocate memory") => wait::a_moment(),
+                () => break,
             }
-            balancer.choose_places();
         }
         panic!("the program did not start:\n{}", balancer.log());
     }
