@@ -168,7 +168,7 @@ impl RelCache {
     }
 
     /// Outdates the answers of a database in all workers: after DDL.
-    pub fn outdate(&mut self, database: &str) {
+    pub fn outdate(&self, database: &str) {
         self.segment.outdate_catalog(database);
     }
 }
@@ -436,15 +436,7 @@ mod tests {
     use crate::shm::Sizes;
 
     fn segment() -> Segment {
-        let sizes = Sizes {
-            workers: 1,
-            sessions_per_worker: 1,
-            pools_per_worker: 1,
-            nodes: 1,
-            answers: 64,
-            tables: 0,
-        };
-        Segment::create(sizes).unwrap()
+        Segment::create(Sizes { answers: 64, ..Sizes::default() }).unwrap()
     }
 
     fn cache(size: usize, expire: u64) -> RelCache {

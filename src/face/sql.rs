@@ -41,8 +41,11 @@ pub enum Answer {
 }
 
 /// The columns of `PGPOOL EXPLAIN ROUTE`.
-pub const EXPLAIN_COLUMNS: [&str; 8] =
-    ["node_id", "target", "reason", "rule", "candidates", "relations", "functions", "counts_as_write"];
+pub fn explain_columns() -> Vec<String> {
+    ["node_id", "target", "reason", "rule", "candidates", "relations", "functions", "counts_as_write"]
+        .map(str::to_owned)
+        .into()
+}
 
 impl From<Result<Reply, AdminError>> for Answer {
     fn from(result: Result<Reply, AdminError>) -> Answer {

@@ -63,8 +63,7 @@ impl Scene<'_> {
             match (self.session.mentions_temp)(self.text) {
                 Some(true) => found.forbid(|| Reason::MentionsTemp),
                 Some(false) => {}
-                None if found.relations_to_ask.first() == Some(&Question::Temporary) => {}
-                None => found.relations_to_ask.insert(0, Question::Temporary),
+                None => found.ask_temporary(),
             }
         }
         found
@@ -90,8 +89,7 @@ impl Scene<'_> {
                     continue;
                 }
                 Some(false) => {}
-                None if found.relations_to_ask.first() == Some(&Question::Temporary) => {}
-                None => found.relations_to_ask.insert(0, Question::Temporary),
+                None => found.ask_temporary(),
             }
             self.look_at_writes(name, found);
             let Some(known) = self.catalog.relation(name) else {
@@ -170,12 +168,11 @@ impl Scene<'_> {
                         }
                         None
                     }
-                    Some(Volatility::Volatile) if self.config.relationships.knows(name) => {
-                        Some((Reason::VolatileFunction(name.clone()), Write::Known))
-                    }
-                    Some(Volatility::Builtin) => Some((Reason::VolatileFunction(name.clone()), Write::Known)),
-                    Some(Volatility::Volatile) => {
-                        Some((Reason::VolatileFunction(name.clone()), Write::Opaque))
+                    Some(volatile) => {
+                        let is_known =
+                            volatile == Volatility::Builtin || self.config.relationships.knows(name);
+                        let write = if is_known { Write::Known } else { Write::Opaque };
+                        Some((Reason::VolatileFunction(name.clone()), write))
                     }
                     None => {
                         found.functions_to_ask.push(Question::Function(name.clone()));
@@ -183,11 +180,10 @@ impl Scene<'_> {
                     }
                 }
             };
-            if let Some((reason, write)) = writes {
-                let known = found.function.take();
-                let write = known.as_ref().map_or(write, |(_, before)| write.max(*before));
-                found.function =
-                    Some((known.map_or_else(|| inside(within, reason), |(before, _)| before), write));
+            match (&mut found.function, writes) {
+                (_, None) => {}
+                (Some((_, before)), Some((_, write))) => *before = write.max(*before),
+                (none, Some((reason, write))) => *none = Some((inside(within, reason), write)),
             }
         }
     }
@@ -197,6 +193,13 @@ impl Found {
     /// The first reason counts.
     fn forbid(&mut self, reason: impl FnOnce() -> Reason) {
         self.relation.get_or_insert_with(reason);
+    }
+
+    /// Before all else, and once.
+    fn ask_temporary(&mut self) {
+        if self.relations_to_ask.first() != Some(&Question::Temporary) {
+            self.relations_to_ask.insert(0, Question::Temporary);
+        }
     }
 }
 
@@ -216,6 +219,7 @@ fn is_catalog(name: &Name, quirks: bool) -> bool {
         _ => false,
     }
 }
+
 fn fails_on_standby(name: &Name) -> bool {
     is_postgresqls(name) && PRIMARY_FUNCTIONS.contains(&&*name.name)
 }

@@ -6,7 +6,7 @@ use super::look::Found;
 use super::{
     Catalog, ClusterView, Decision, OnWrite, Question, Reason, Route, RouteConfig, SessionView, Target, Write,
 };
-use crate::sql::{Kind, Statement};
+use crate::sql::{Kind, Name, Statement};
 
 /// Everything that a decision over a read depends on.
 pub(super) struct Scene<'a> {
@@ -103,7 +103,8 @@ impl Scene<'_> {
         if self.config.remembers_tables() && names_what_it_writes(&statement.kind) {
             let mut found = Found::default();
             self.functions(statement, None, &mut found);
-            let relations = statement.written.iter().filter(|name| self.catalog.relation(name).is_none());
+            let relations =
+                self.written_alone(statement).filter(|name| self.catalog.relation(name).is_none());
             found.functions_to_ask.extend(relations.cloned().map(Question::Relation));
             if !found.functions_to_ask.is_empty() {
                 return Err(found.functions_to_ask);
@@ -123,12 +124,17 @@ impl Scene<'_> {
         self.functions(statement, None, &mut found);
         let mut further = found.function.is_some_and(|(_, write)| write == Write::Opaque);
         let mut known = found.functions_to_ask.is_empty();
-        for name in statement.written.iter().filter(|name| !self.config.relationships.knows_table(name)) {
+        for name in self.written_alone(statement) {
             let relation = self.catalog.relation(name);
             further |= relation.as_ref().is_some_and(|relation| relation.spreads);
             known &= relation.is_some();
         }
         (known || further).then_some(further)
+    }
+
+    /// The tables that it writes of which the configuration does not say what is written along.
+    fn written_alone<'s>(&'s self, statement: &'s Statement) -> impl Iterator<Item = &'s Name> {
+        statement.written.iter().filter(|name| !self.config.relationships.knows_table(name))
     }
 
     /// No other node could serve a read, so the catalog need not be asked.
@@ -165,7 +171,7 @@ impl Scene<'_> {
             b's' | b'w' | b't' | b'(' | b';' => true,
             // pgpool-II tests these kinds another way, to the same end.
             b'c' => matches!(kind, Kind::CopyTo { .. }),
-            // PREPARE: `kind` is the statement inside.
+            // EXECUTE is judged by the text of its PREPARE; `kind` is the statement inside.
             b'p' => true,
             // VALUES, which pgpool-II forgets.
             b'v' => !self.config.quirks,

@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use super::client::{MAX_SHORT, MAX_TEXT, TOO_LONG};
+use super::place::NOWHERE;
 use super::{Ctx, JustParsed, Portal, Prepared, Session, Source, Step};
 use crate::error::NodeId;
 use crate::pool::Expect;
@@ -400,7 +401,7 @@ impl Session {
         if self.must_wait(ctx, None) {
             return Step::Stall;
         }
-        self.error_to_sync(ctx, "57P03", "no backend node can serve this statement now");
+        self.error_to_sync(ctx, "57P03", NOWHERE);
         self.pass(header, rest, None)
     }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::place::NOWHERE;
 use super::{Ctx, Session, Step};
 use crate::admin;
 use crate::error::NodeId;
@@ -106,8 +107,7 @@ impl Session {
             explanation.functions_text(),
             explanation.write().to_owned(),
         ];
-        let columns = sql::EXPLAIN_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Answer::Table { columns, rows: vec![row] })
+        Ok(Answer::Table { columns: sql::explain_columns(), rows: vec![row] })
     }
 
     fn report(&self, ctx: &Ctx<'_>, request: admin::Request) -> Result<admin::Reply, admin::AdminError> {
@@ -213,9 +213,7 @@ impl Session {
                 Ok(admin::Reply::Table { columns, .. }) => Some(columns),
                 Err(error) => return Some(self.refuse_own(ctx, Refusal("XX000", error.to_string()), length)),
             },
-            Asked::ExplainRoute(_) => {
-                Some(sql::EXPLAIN_COLUMNS.iter().map(|name| (*name).to_owned()).collect())
-            }
+            Asked::ExplainRoute(_) => Some(sql::explain_columns()),
             Asked::Missing(_) | Asked::Set(..) | Asked::ResetAll => None,
         };
         Some(self.tell(ctx, length, |out| {
@@ -248,7 +246,7 @@ impl Session {
                 Ok(answer) => answer,
                 Err(Some(step)) => return Some(step),
                 Err(None) => {
-                    let refusal = Refusal("57P03", "no backend node can serve this statement now".to_owned());
+                    let refusal = Refusal("57P03", NOWHERE.to_owned());
                     return Some(self.refuse_own(ctx, refusal, length));
                 }
             };

@@ -12,6 +12,9 @@ use crate::route::{
 };
 use crate::sql::{Facts, Kind, Name};
 
+/// What a client is told whose statement has nowhere to go.
+pub(super) const NOWHERE: &str = "no backend node can serve this statement now";
+
 /// Where a statement goes.
 pub(super) enum Place {
     /// To this node; `write`: later reads must see it.

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::client::{MAX_TEXT, TOO_LONG};
-use super::place::Place;
+use super::place::{NOWHERE, Place};
 use super::reach::Reach;
 use super::{Ctx, Session, Step};
 use crate::error::NodeId;
@@ -114,7 +114,7 @@ impl Session {
 
     fn or_refuse(&mut self, ctx: &mut Ctx<'_>, step: Option<Step>, header: Header) -> Step {
         step.unwrap_or_else(|| {
-            self.refuse_query(ctx, "57P03", "no backend node can serve this statement now");
+            self.refuse_query(ctx, "57P03", NOWHERE);
             Step::Done(header.length)
         })
     }
@@ -141,7 +141,7 @@ impl Session {
             Ok(found) => found,
             Err(Some(step)) => return step,
             Err(None) => {
-                self.refuse_query(ctx, "57P03", "no backend node can serve this statement now");
+                self.refuse_query(ctx, "57P03", NOWHERE);
                 return self.pass(header, rest, None);
             }
         };

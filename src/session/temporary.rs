@@ -17,8 +17,12 @@ pub(super) struct Temporary {
 impl Temporary {
     /// Whether one has that name; `None`: nobody knows.
     pub(super) fn has(&self, name: &Name) -> Option<bool> {
-        let is_one = self.names.iter().any(|temp| temp.name == name.name);
+        let is_one = self.is_one(name);
         if is_one || !self.in_doubt { Some(is_one) } else { None }
+    }
+
+    fn is_one(&self, name: &Name) -> bool {
+        self.names.iter().any(|temp| temp.name == name.name)
     }
 
     /// Whether a text mentions one, perhaps in a literal or as a type; `None`: nobody knows.
@@ -53,10 +57,10 @@ impl Temporary {
             }
         }
         // An index on one is one, under a name that the statement may not tell.
-        let is_on_one = |name: &Name| self.names.iter().any(|temp| temp.name == name.name);
         let makes_another = statement.creates_temp.is_empty() && statement.drops.is_empty();
-        self.in_doubt |=
-            makes_another && statement.kind == Kind::Ddl && statement.written.iter().any(is_on_one);
+        self.in_doubt |= makes_another
+            && statement.kind == Kind::Ddl
+            && statement.written.iter().any(|name| self.is_one(name));
         if undoable {
             self.in_doubt |= !statement.drops.is_empty() && self.is_any();
         } else {

@@ -23,7 +23,10 @@ const WAYS: usize = 2;
 impl Segment {
     /// Where the epoch of a database stands, in every process.
     pub fn catalog_place(database: &str) -> usize {
-        index(database)
+        let mut hasher = FixedState::default().build_hasher();
+        hasher.write(database.as_bytes());
+        // Of 64, so that it fits.
+        (hasher.finish() % EPOCHS as u64) as usize
     }
 
     /// Goes up with every change to the catalog of the databases that have this place.
@@ -33,7 +36,7 @@ impl Segment {
 
     /// The catalog of `database` has changed.
     pub fn outdate_catalog(&self, database: &str) {
-        if let Some(epoch) = self.word(self.layout.epoch(index(database))) {
+        if let Some(epoch) = self.word(self.layout.epoch(Self::catalog_place(database))) {
             epoch.fetch_add(1, Ordering::Release);
         }
     }
@@ -79,14 +82,6 @@ impl Segment {
         let place = |half: u64| usize::try_from(half.checked_rem(count)?).ok();
         [one, two].into_iter().take(WAYS).filter_map(place).collect()
     }
-}
-
-/// The same in every process.
-fn index(database: &str) -> usize {
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write(database.as_bytes());
-    // Of 64, so that it fits.
-    (hasher.finish() % EPOCHS as u64) as usize
 }
 
 fn halves(key: CatalogKey) -> (u64, u64) {

@@ -195,19 +195,20 @@ impl Balancer {
         }
         // Another test may have taken the port between our look and the program's, or the memory that a user may lock for
         // rings, which the kernel gives back some time after a program has ended.
-        for _ in 0..20 {
+        wait::until_true("the program to get what it needs", || {
             balancer.write_conf();
             balancer.spawn();
             if balancer.has_started() {
-                return balancer;
+                return true;
             }
-            match () {
-                () if balancer.log_contains("ddress already in use") => balancer.choose_places(),
-                () if balancer.log_contains("io_uring: Cannot allocate memory") => wait::a_moment(),
-                () => break,
+            if balancer.log_contains("ddress already in use") {
+                balancer.choose_places();
+            } else if !balancer.log_contains("io_uring: Cannot allocate memory") {
+                panic!("the program did not start:\n{}", balancer.log());
             }
-        }
-        panic!("the program did not start:\n{}", balancer.log());
+            false
+        });
+        balancer
     }
 
     fn spawn(&mut self) {

@@ -37,8 +37,3 @@ pub(crate) fn until_equal<T: PartialEq + std::fmt::Debug>(expected: T, mut probe
 pub(crate) fn until_true(what: &str, mut probe: impl FnMut() -> bool) {
     until(what, LIMIT, || probe().then_some(()));
 }
-
-/// For what nobody tells: the kernel cleans up behind a process that has ended.
-pub(crate) fn a_moment() {
-    std::thread::sleep(10 * PAUSE);
-}
