@@ -174,3 +174,26 @@ impl Default for RouteConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_remembered_for_the_delay_times_the_factor_between_a_tenth_of_a_second_and_the_most() {
+        let memory = WriteMemory { factor: 2.5, most_micros: 5_000_000, cold_start_micros: 0 };
+        let rows = [
+            (Some(0), 100_000),
+            (Some(40_000), 100_000),
+            (Some(1_000_000), 2_500_000),
+            (Some(2_000_001), 5_000_000),
+            (Some(u64::MAX), 5_000_000),
+            (None, 5_000_000),
+        ];
+        for (lag, expected) in rows {
+            assert_eq!(memory.lifetime(lag), expected, "{lag:?}");
+        }
+        let short = WriteMemory { most_micros: 50_000, ..memory };
+        assert_eq!((short.lifetime(Some(0)), short.lifetime(None)), (50_000, 50_000));
+    }
+}

@@ -37,8 +37,12 @@ impl Scene<'_> {
     /// What the statement, and the views that it reads, name.
     pub(super) fn look_into(&self, statement: &Statement) -> Found {
         let mut found = Found::default();
-        if self.config.quirks && matches!(statement.kind, Kind::CopyTo { .. }) {
-            return found;
+        if self.config.quirks {
+            // Views are not looked into then, nor the query of COPY: they may read any table.
+            self.see_all(&mut found);
+            if matches!(statement.kind, Kind::CopyTo { .. }) {
+                return found;
+            }
         }
         let mut views = Vec::new();
         self.relations(statement, None, &mut found, &mut views);
@@ -129,6 +133,13 @@ impl Scene<'_> {
         }
     }
 
+    /// Any table may be read.
+    fn see_all(&self, found: &mut Found) {
+        if self.config.read_after_write == ReadAfterWrite::Global {
+            found.after = self.session.writes.newest_commit();
+        }
+    }
+
     fn is_temp(&self, name: &Name) -> Option<bool> {
         if name.in_temp_schema() {
             Some(true)
@@ -152,9 +163,12 @@ impl Scene<'_> {
                 found.forbid(|| inside(within, Reason::NodeFunction(name.clone())));
                 None
             } else if !lists.read_only.is_empty() {
+                // The lists tell what a function writes, not what it reads.
+                self.see_all(found);
                 let reason = || (Reason::NotReadOnlyFunction(name.clone()), Write::Opaque);
                 (!listed(&lists.read_only, name)).then(reason)
             } else if !lists.write.is_empty() {
+                self.see_all(found);
                 listed(&lists.write, name).then(|| (Reason::WriteFunction(name.clone()), Write::Opaque))
             } else {
                 match self.catalog.function(name) {
@@ -163,9 +177,7 @@ impl Scene<'_> {
                         if self.session.has_any_temp && self.config.check_temp == CheckTemp::Catalog {
                             found.forbid(|| inside(within, Reason::MayReadTemp(name.clone())));
                         }
-                        if self.config.read_after_write == ReadAfterWrite::Global {
-                            found.after = self.session.writes.newest_commit();
-                        }
+                        self.see_all(found);
                         None
                     }
                     Some(volatile) => {

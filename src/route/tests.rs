@@ -814,6 +814,19 @@ fn a_read_says_which_commits_it_must_see() {
         ],
     );
     check(&idle(), &RouteConfig::default(), &[("TABLE late", READ), ("SELECT reads()", READ)]);
+    // What a listed function reads nobody knows, nor what a view does that is not looked into.
+    let any = "B after 9 | read";
+    let functions = |lists: FunctionLists| RouteConfig { functions: lists, ..config.clone() };
+    let get = || patterns(&["get_.*"]);
+    let read_only = functions(FunctionLists { read_only: get(), ..FunctionLists::default() });
+    check(&idle(), &read_only, &[("SELECT get_it()", any), ("TABLE t", "B after 1 | read")]);
+    let write = functions(FunctionLists { write: get(), ..FunctionLists::default() });
+    check(&idle(), &write, &[("SELECT other()", any), ("TABLE t", "B after 1 | read")]);
+    check(
+        &idle(),
+        &RouteConfig { quirks: true, ..config.clone() },
+        &[("TABLE view_plain", any), ("COPY (TABLE t) TO STDOUT", any)],
+    );
 }
 
 #[test]
