@@ -14,6 +14,8 @@ pub mod shm;
 
 pub mod ffi;
 
+pub mod tls;
+
 pub mod wire;
 
 pub mod net;
@@ -30,6 +32,8 @@ pub mod route;
 
 pub mod pool;
 
+pub mod recovery;
+
 pub mod admin;
 
 pub mod face;
@@ -41,6 +45,21 @@ pub mod supervisor;
 pub mod role;
 
 pub mod cli;
+
+/// pgpool-II's `pcp_*` tools under their names.
+pub fn pcp_main() -> std::process::ExitCode {
+    cli::pcp::main()
+}
+
+/// pgpool-II's `pg_md5` and `pg_enc` under their names.
+pub fn pg_enc_main() -> std::process::ExitCode {
+    cli::encode::main()
+}
+
+/// `bctl`, which manages a running server over its REST API.
+pub fn bctl_main() -> std::process::ExitCode {
+    cli::bctl::main()
+}
 
 /// The program: reads the command line and becomes a supervisor, a command (`stop`, `reload`) or a message.
 pub fn main() -> std::process::ExitCode {

@@ -37,6 +37,30 @@ pub(super) const BACKEND_STATS: &[&str] = &[
     "error_cnt",
 ];
 
+/// What the health checks have counted.
+pub(super) const HEALTH_CHECK_STATS: &[&str] = &[
+    "node_id",
+    "hostname",
+    "port",
+    "status",
+    "role",
+    "last_status_change",
+    "total_count",
+    "success_count",
+    "fail_count",
+    "skip_count",
+    "retry_count",
+    "average_retry_count",
+    "max_retry_count",
+    "max_duration",
+    "min_duration",
+    "average_duration",
+    "last_health_check",
+    "last_successful_health_check",
+    "last_skip_health_check",
+    "last_failed_health_check",
+];
+
 /// Client sessions.
 pub(super) const PROCESSES: &[&str] = &[
     "pool_pid",
@@ -75,3 +99,33 @@ pub(super) const VERSION: &[&str] = &["pool_version"];
 
 /// Several parameters.
 pub(super) const PARAMETERS: &[&str] = &["item", "value", "description"];
+
+/// A report on the clients (ours).
+pub(super) const SESSIONS: &[&str] = &[
+    "session_id",
+    "pool_pid",
+    "database",
+    "username",
+    "application_name",
+    "client",
+    "status",
+    "client_connection_time",
+    "load_balance_node",
+];
+
+/// Statements of each user in each database on each node (ours).
+pub(super) const TRAFFIC: &[&str] =
+    &["node_id", "username", "database", "statements", "errors", "duration_seconds"];
+
+/// The query cache.
+pub(super) const CACHE: &[&str] = &[
+    "num_cache_hits",
+    "num_selects",
+    "cache_hit_ratio",
+    "num_hash_entries",
+    "used_hash_entries",
+    "num_cache_entries",
+    "used_cache_entries_size",
+    "free_cache_entries_size",
+    "fragment_cache_entries_size",
+];

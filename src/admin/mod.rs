@@ -1,19 +1,38 @@
-//! Reports and commands behind every management face: one core, seen through SQL today.
+//! Reports and commands behind every management face: one core, seen through SQL, PCP and REST today.
 //!
-//! A face turns what its client sent into a [`Request`], calls [`handle`] and encodes the [`Reply`];
-//! it adds nothing. Reads the segment and the configuration, writes neither, talks to no client.
+//! A face turns what its client sent into a [`Request`], calls [`handle`] and encodes the [`Reply`], or takes a typed
+//! report ([`nodes`], [`pools`] …); what changes something is a [`Command`]. It adds nothing. Reads the segment and
+//! the configuration, writes neither, talks to no client.
 #![forbid(unsafe_code)]
 
 mod columns;
+mod command;
+mod health;
 mod nodes;
+mod overview;
 mod processes;
+mod route;
+mod sessions;
+mod traffic;
 
 use thiserror::Error;
+
+pub use command::{Actor, Command, MAX_WEIGHT, StopMode, Weight, audit, check, find_node};
+pub use health::{HealthReport, health};
+pub use nodes::{NodeReport, Role, nodes, pg_status_text, status_text};
+pub use overview::{Overview, overview, readiness};
+pub use processes::{
+    Links, PoolReport, PoolTotals, find_process, links, pool_totals, pools, process_workers, worker_pids,
+};
+pub use route::{RouteQuestion, RouteReport, route};
+pub use sessions::{SessionId, SessionReport, find_session, sessions, state_text};
+pub use traffic::{Latency, NodeLatency, TrafficReport, TrafficRow, traffic};
 
 use crate::config::{self, Config, Show, ShowRow};
 use crate::error::NodeId;
 use crate::identity;
-use crate::shm::Segment;
+use crate::recovery::RecoveryError;
+use crate::shm::{NodeStatus, Segment};
 
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +40,13 @@ pub enum Request {
     ShowNodes,
     ShowProcesses,
     ShowPools,
+    ShowSessions,
+    ShowTraffic,
+    ShowCache,
     ShowVersion,
     ShowStatus,
     ShowBackendStats,
+    ShowHealthCheckStats,
     /// A parameter, a group of parameters, or `all`.
     ConfigShow(String),
 }
@@ -40,6 +63,59 @@ pub enum Reply {
 pub enum AdminError {
     #[error("config variable \"{0}\" not found")]
     UnknownParameter(String),
+    /// `end`: one more than the highest number.
+    #[error("there is no node {number}")]
+    UnknownNode { number: i64, end: usize },
+    #[error("no process {0} serves clients")]
+    UnknownProcess(i64),
+    #[error("node {node} is {}", status_text(*.status))]
+    NotInUse { node: NodeId, status: NodeStatus },
+    #[error("failover is disallowed on node {node}")]
+    FailoverForbidden { node: NodeId },
+    #[error("node {node} is the primary already")]
+    AlreadyPrimary { node: NodeId },
+    #[error("node {node} cannot be promoted: nodes have roles in streaming replication only")]
+    NotStreaming { node: NodeId },
+    #[error("{}", recovery_text(.0))]
+    Recovery(RecoveryError),
+    #[error("another node is being recovered")]
+    RecoveryUnderWay,
+    #[error("logging_collector is off")]
+    NoCollector,
+    #[error("there is no query cache")]
+    NoCache,
+    #[error("there is no watchdog")]
+    NoWatchdog,
+    #[error(
+        "\"{0}\" is no session: the id of one reads <process>-<place>-<number>, as SHOW POOL_SESSIONS shows it"
+    )]
+    NotASessionId(String),
+    #[error("there is no session {0} (any more); SHOW POOL_SESSIONS shows those that are there")]
+    UnknownSession(SessionId),
+    #[error("a weight is a number from 0 to {most}, not {0}", most = command::MAX_WEIGHT)]
+    NotAWeight(String),
+    #[error("nothing is paused")]
+    NotPaused,
+    /// The command is in force, but what it waits for has not ended.
+    #[error("paused, but transactions that began before are still under way; RESUME takes the pause back")]
+    Draining,
+    #[error("a pause waits for all transactions, and this one asks for it: end it first")]
+    WaitsForItself,
+    #[error("permission denied: superusers only, but for sessions of one's own user")]
+    NotPermitted,
+    /// What the supervisor, who knows more, has against it.
+    #[error("{0}")]
+    Refused(String),
+    /// It has not said what came of it, or cannot be asked.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+fn recovery_text(error: &RecoveryError) -> String {
+    match error.detail() {
+        detail if detail.is_empty() => error.to_string(),
+        detail => format!("{error}: {detail}"),
+    }
 }
 
 /// What a request may look at.
@@ -62,10 +138,16 @@ pub struct SessionFacts {
 /// Does what is asked.
 pub fn handle(request: Request, context: &Context<'_>) -> Result<Reply, AdminError> {
     Ok(match request {
-        Request::ShowNodes => table(columns::NODES, nodes::nodes(context)),
+        Request::ShowNodes => table(columns::NODES, rows(nodes(context), NodeReport::values)),
         Request::ShowBackendStats => table(columns::BACKEND_STATS, nodes::backend_stats(context)),
+        Request::ShowHealthCheckStats => {
+            table(columns::HEALTH_CHECK_STATS, rows(health(context), |report| report.values()))
+        }
         Request::ShowProcesses => table(columns::PROCESSES, processes::processes(context)),
-        Request::ShowPools => table(columns::POOLS, processes::pools(context)),
+        Request::ShowPools => table(columns::POOLS, pools(context).map(|pool| pool.values()).collect()),
+        Request::ShowSessions => table(columns::SESSIONS, rows(sessions(context), SessionReport::values)),
+        Request::ShowTraffic => table(columns::TRAFFIC, rows(traffic(context).traffic, TrafficRow::values)),
+        Request::ShowCache => table(columns::CACHE, vec![no_cache()]),
         Request::ShowVersion => table(columns::VERSION, vec![vec![identity::pool_version()]]),
         Request::ShowStatus => table(columns::PARAMETERS, parameters(status(context))),
         Request::ConfigShow(name) => match config::show(context.config, &name) {
@@ -76,20 +158,46 @@ pub fn handle(request: Request, context: &Context<'_>) -> Result<Reply, AdminErr
     })
 }
 
+/// As pgpool-II tells of a cache that is off.
+fn no_cache() -> Vec<String> {
+    columns::CACHE
+        .iter()
+        .map(|name| if *name == "cache_hit_ratio" { "0.00" } else { "0" }.to_owned())
+        .collect()
+}
+
 fn table(columns: &[&str], rows: Vec<Vec<String>>) -> Reply {
     Reply::Table { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows }
 }
 
+fn rows<T>(reports: Vec<T>, values: impl Fn(T) -> Vec<String>) -> Vec<Vec<String>> {
+    reports.into_iter().map(values).collect()
+}
+
+/// Whether operators hold all new transactions back.
+pub fn is_paused(context: &Context<'_>) -> bool {
+    context.segment.pause().is_some()
+}
+
 /// The parameters, and of each server its state, behind its directory.
-fn status(context: &Context<'_>) -> Vec<ShowRow> {
+pub fn status(context: &Context<'_>) -> Vec<ShowRow> {
     let backends = context.config.backends();
     let mut rows = Vec::new();
-    for row in config::status(context.config) {
+    for mut row in config::status(context.config) {
+        if let Some(share) = row.item.strip_prefix("backend_weight").and_then(|id| nodes::share(context, id))
+        {
+            row.value = format!("{share:.6}");
+        }
         let id = row.item.strip_prefix("backend_data_directory").and_then(|id| id.parse().ok());
         rows.push(row);
         let of = backends.iter().find(|backend| Some(backend.id) == id);
         rows.extend(of.into_iter().flat_map(|backend| nodes::state(context, backend)));
     }
+    rows.push(ShowRow {
+        item: "paused".to_owned(),
+        value: u8::from(is_paused(context)).to_string(),
+        description: "Whether new transactions wait for RESUME.",
+    });
     rows
 }
 
@@ -106,13 +214,13 @@ fn time_text(unix_seconds: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::shm::{
         NodeStatus, PgRole, PgStatus, PoolRow, Probe, SessionRow, SessionStatus, Sizes, WorkerRow,
     };
 
-    const NOW: u64 = 1_800_000_000;
+    pub(crate) const NOW: u64 = 1_800_000_000;
 
     const CONF: &str = "
         backend_hostname0 = 'one'
@@ -123,14 +231,18 @@ mod tests {
         backend_weight1 = 3
     ";
 
-    fn config(more: &str) -> Config {
+    pub(crate) fn config(more: &str) -> Config {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pgbalancer.conf");
         std::fs::write(&path, format!("{CONF}{more}\n")).unwrap();
         config::load(&path).unwrap().config
     }
 
-    fn segment(sessions_per_worker: usize) -> Segment {
+    pub(crate) fn context<'a>(segment: &'a Segment, config: &'a Config) -> Context<'a> {
+        Context { segment, config, session: None, now: NOW }
+    }
+
+    pub(crate) fn segment(sessions_per_worker: usize) -> Segment {
         let sizes =
             Sizes { workers: 2, sessions_per_worker, pools_per_worker: 2, nodes: 2, ..Sizes::default() };
         let segment = Segment::create(sizes).unwrap();
@@ -179,7 +291,7 @@ mod tests {
             (
                 "backend_clustering_mode = raw",
                 NOW,
-                "1|/run|5433|waiting|up|0.750000|replica|standby",
+                "1|/run|5433|waiting|up|0.750000|replica|replica",
                 "0|true|4096|streaming",
             ),
             ("", NOW + 1000, "1|/run|5433|waiting|unknown|0.750000|standby|unknown", "0|true|0|"),
@@ -202,7 +314,7 @@ mod tests {
         segment.counters(0, 1).select.fetch_add(2, relaxed);
         segment.counters(1, 1).select.fetch_add(3, relaxed);
         segment.counters(1, 1).error.fetch_add(1, relaxed);
-        let context = Context { segment: &segment, config: &config, session: None, now: NOW };
+        let context = context(&segment, &config);
         let names = ["node_id", "role", "select_cnt", "insert_cnt", "error_cnt"];
         assert_eq!(show(Request::ShowBackendStats, &context, &names), ["0|primary|0|0|0", "1|standby|5|0|1"]);
         assert_eq!(
@@ -241,7 +353,7 @@ mod tests {
         let names = ["pool_pid", "database", "username", "pool_counter", "status"];
         for sessions in [1, 3] {
             let segment = segment(sessions);
-            let context = Context { segment: &segment, config: &config, session: None, now: NOW };
+            let context = context(&segment, &config);
             assert!(show(Request::ShowProcesses, &context, &names).is_empty(), "no worker has begun");
             for (index, pid) in [(0, 10), (1, 11)] {
                 segment.set_worker(index, &WorkerRow { pid, started_at: NOW, ..WorkerRow::default() });
@@ -279,7 +391,7 @@ mod tests {
         segment.set_worker(0, &WorkerRow { pid: 10, ..WorkerRow::default() });
         segment.set_session(0, 0, &client("ann", SessionStatus::Idle));
         segment.set_session(0, 2, &client("bob", SessionStatus::IdleInTransaction));
-        let context = Context { segment: &segment, config: &config, session: None, now: NOW };
+        let context = context(&segment, &config);
         let rows = show(Request::ShowProcesses, &context, &["username", "status"]);
         assert_eq!(rows, ["ann|Idle", "bob|Idle in transaction"]);
     }
@@ -287,7 +399,7 @@ mod tests {
     #[test]
     fn parameters_and_version() {
         let (segment, config) = (segment(1), config("port = 9998"));
-        let context = Context { segment: &segment, config: &config, session: None, now: NOW };
+        let context = context(&segment, &config);
         assert_eq!(show(Request::ConfigShow("port".into()), &context, &["port"]), ["9998"]);
         let rows = show(Request::ConfigShow("backend".into()), &context, &["item", "value"]);
         assert_eq!(rows[0], "backend_hostname0|one");

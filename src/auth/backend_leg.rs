@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::client_leg::AuthMethod;
 use super::md5;
 use super::pool_passwd::Secret;
-use super::scram::{ClientExchange, ClientProof, MECHANISM, SaltedKeys, ScramError};
+use super::scram::{Binding, ClientExchange, ClientProof, MECHANISM, MECHANISM_PLUS, SaltedKeys, ScramError};
 use crate::wire::backend::Authentication;
 use crate::wire::frontend;
 
@@ -49,6 +49,10 @@ pub enum LoginError {
     NoSecret { user: String },
     #[error("backend asks for {asked} authentication, but pool_passwd has {form} for user \"{user}\"")]
     Unusable { user: String, asked: &'static str, form: &'static str },
+    #[error(
+        "unable to decrypt password from pool_passwd for user \"{user}\": verify the valid pool_key exists"
+    )]
+    Encrypted { user: String },
     #[error("backend asks for authentication method {0}, which is not supported")]
     Unsupported(i32),
     #[error("backend offers none of the SASL mechanisms that are supported: {0}")]
@@ -64,6 +68,8 @@ pub struct Login {
     user: String,
     secret: Option<Secret>,
     nonce: String,
+    /// The hash of the server's certificate, if the connection is secured.
+    end_point: Option<Vec<u8>>,
     asked: AsKind,
     state: State,
 }
@@ -85,9 +91,16 @@ impl Login {
             user: user.to_owned(),
             secret: secret.cloned(),
             nonce,
+            end_point: None,
             asked: AsKind::Trust,
             state: State::Start,
         }
+    }
+
+    /// The connection is secured by the certificate of this hash: SCRAM is bound to it where the server offers that.
+    pub fn over(mut self, end_point: Option<Vec<u8>>) -> Self {
+        self.end_point = end_point;
+        self
     }
 
     /// What the backend asked for, as far as it went.
@@ -142,12 +155,19 @@ impl Login {
 
     fn scram(&mut self, offered: &[String], out: &mut Vec<u8>) -> Result<State, LoginError> {
         self.asked = AsKind::Scram;
-        if !offered.iter().any(|name| name == MECHANISM) {
-            return Err(LoginError::NoMechanism(offered.join(", ")));
-        }
-        let password = self.plain("scram-sha-256")?;
-        let (exchange, first) = ClientExchange::start(&self.user, password, self.nonce.clone());
-        frontend::put_sasl_initial(out, MECHANISM, &first);
+        let offers = |mechanism| offered.iter().any(|name| name == mechanism);
+        let (mechanism, binding) = match self.end_point.clone() {
+            Some(hash) if offers(MECHANISM_PLUS) => (MECHANISM_PLUS, Binding::EndPoint(hash)),
+            _ if !offers(MECHANISM) => return Err(LoginError::NoMechanism(offered.join(", "))),
+            Some(_) => (MECHANISM, Binding::NotOffered),
+            None => (MECHANISM, Binding::Impossible),
+        };
+        let nonce = self.nonce.clone();
+        let (exchange, first) = match &self.secret {
+            Some(Secret::Proved(keys)) => ClientExchange::start_with_keys(keys.clone(), binding, nonce),
+            _ => ClientExchange::start(&self.user, self.plain("scram-sha-256")?, binding, nonce),
+        };
+        frontend::put_sasl_initial(out, mechanism, &first);
         Ok(State::ScramFirst(exchange))
     }
 
@@ -157,8 +177,12 @@ impl Login {
             Some(Secret::Plain(password)) => return Ok(password),
             None => return Err(LoginError::NoSecret { user: self.user.clone() }),
             Some(Secret::Md5(_)) => "an md5 hash",
-            Some(Secret::Scram(_)) => "a SCRAM verifier",
-            Some(Secret::Aes(_)) => "an AES-encrypted password, which cannot be decrypted",
+            Some(Secret::Scram(_)) => {
+                "a SCRAM verifier, which serves only clients that prove themselves by it (enable_pool_hba = on, \
+                 method scram-sha-256)"
+            }
+            Some(Secret::Proved(_)) => "a SCRAM verifier",
+            Some(Secret::Aes(_)) => return Err(LoginError::Encrypted { user: self.user.clone() }),
         };
         Err(LoginError::Unusable { user: self.user.clone(), asked, form })
     }
@@ -167,7 +191,8 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::scram::ServerExchange;
+    use crate::auth::client_leg::{ClientLeg, Outcome};
+    use crate::auth::scram::{ServerExchange, Verifier};
 
     fn login(secret: &str) -> Login {
         Login::new("ann", Secret::parse(secret).as_ref(), "nonce".into())
@@ -217,9 +242,9 @@ mod tests {
         let first = frontend::sasl_initial(&body).unwrap();
         assert_eq!(first.mechanism, MECHANISM.as_bytes());
         let server = ServerExchange::from_password("pw", b"salt", "server".into());
-        let (server, first) = server.client_first(first.response.unwrap()).unwrap();
+        let (server, first) = server.client_first(false, first.response.unwrap()).unwrap();
         let (_, last) = step(&mut login, Authentication::SaslContinue(&first)).unwrap();
-        (login, server.client_final(&last).unwrap())
+        (login, server.client_final(&last).unwrap().0)
     }
 
     #[test]
@@ -228,6 +253,38 @@ mod tests {
         assert_eq!(step(&mut login, Authentication::SaslFinal(&last)), Ok((Step::More, vec![])));
         assert_eq!(step(&mut login, Authentication::Ok), Ok((Step::Done, vec![])));
         assert_eq!(login.asked(), AsKind::Scram);
+    }
+
+    #[test]
+    fn what_a_client_has_proved_serves_scram_only() {
+        let keys = scram_client().take_keys().unwrap();
+        let mut login = Login::new("ann", Some(&Secret::Proved(keys.clone())), "nonce".into());
+        let (_, body) = step(&mut login, offer()).unwrap();
+        let first = frontend::sasl_initial(&body).unwrap().response.unwrap();
+        let server = ServerExchange::from_verifier(Verifier::derive("pw", b"salt", 10), "server".into());
+        let (server, first) = server.client_first(false, first).unwrap();
+        let (_, last) = step(&mut login, Authentication::SaslContinue(&first)).unwrap();
+        let (last, _) = server.client_final(&last).unwrap();
+        assert_eq!(step(&mut login, Authentication::SaslFinal(&last)), Ok((Step::More, vec![])));
+        let mut login = Login::new("ann", Some(&Secret::Proved(keys)), "nonce".into());
+        let refused = step(&mut login, Authentication::Md5 { salt: [0; 4] }).unwrap_err().to_string();
+        assert!(refused.ends_with("pool_passwd has a SCRAM verifier for user \"ann\""), "{refused}");
+    }
+
+    /// A client that has logged in to us, who have its verifier.
+    fn scram_client() -> ClientLeg {
+        let verifier = Secret::Scram(Verifier::derive("pw", b"salt", 10));
+        let mut random = |bytes: &mut [u8]| bytes.fill(7);
+        let (mut leg, _) =
+            ClientLeg::start(AuthMethod::Scram, "ann", Some(&verifier), None, &mut random, &mut Vec::new());
+        let mut client = login("pw");
+        let (_, body) = step(&mut client, offer()).unwrap();
+        let mut out = Vec::new();
+        leg.on_password_message(&body, &mut out);
+        let first = out.get(9..).unwrap_or_default();
+        let (_, last) = step(&mut client, Authentication::SaslContinue(first)).unwrap();
+        assert_eq!(leg.on_password_message(&last, &mut Vec::new()), Outcome::Accepted);
+        leg
     }
 
     #[test]
@@ -254,7 +311,7 @@ mod tests {
             text(&hashed, offer()),
             "backend asks for scram-sha-256 authentication, but pool_passwd has an md5 hash for user \"ann\""
         );
-        assert!(text("AESx", Authentication::Md5 { salt: [0; 4] }).contains("AES-encrypted"));
+        assert!(text("AESx", Authentication::Md5 { salt: [0; 4] }).contains("unable to decrypt password"));
         assert!(text("pw", Authentication::Unsupported(7)).contains("method 7"));
         assert!(text("pw", Authentication::Sasl(vec!["X".into()])).ends_with("supported: X"));
     }

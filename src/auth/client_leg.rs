@@ -6,9 +6,10 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::md5;
+use super::password::Password;
 use super::pool_passwd::Secret;
-use super::scram::{self, MECHANISM, ServerExchange, ServerProof};
-use super::{hba, md5};
+use super::scram::{self, MECHANISM, MECHANISM_PLUS, ProvedKeys, ServerExchange, ServerProof};
 use crate::wire::{backend, frontend};
 
 /// How a client proves who it is.
@@ -18,18 +19,9 @@ pub enum AuthMethod {
     /// MD5, or SCRAM where a verifier is all we have of the user, as in PostgreSQL.
     Md5,
     Scram,
+    /// The password itself, which who asked checks.
+    Clear,
     Reject,
-}
-
-impl From<hba::Method> for AuthMethod {
-    fn from(method: hba::Method) -> Self {
-        match method {
-            hba::Method::Trust => Self::Trust,
-            hba::Method::Reject => Self::Reject,
-            hba::Method::Md5 => Self::Md5,
-            hba::Method::ScramSha256 => Self::Scram,
-        }
-    }
 }
 
 /// Where the client stands after a step.
@@ -39,6 +31,8 @@ pub enum Outcome {
     More,
     /// The client is who it says; AuthenticationOk was appended.
     Accepted,
+    /// The client has sent this password, which is not empty and must be checked; nothing was appended.
+    Sent(Password),
     /// The client must go; `log` says why and is not for the client's eyes.
     Rejected { log: String },
 }
@@ -54,6 +48,7 @@ pub struct ClientLeg {
     state: State,
     /// Why the client will be refused whatever it answers.
     doomed: Option<String>,
+    keys: Option<ProvedKeys>,
 }
 
 enum State {
@@ -63,15 +58,18 @@ enum State {
     },
     ScramFirst(ServerExchange),
     ScramFinal(ServerProof),
+    Clear,
     Done,
 }
 
 impl ClientLeg {
-    /// Begins the conversation: appends what the client is asked.
+    /// Begins the conversation: appends what the client is asked. `end_point`: the hash of our certificate, which SCRAM
+    /// can be bound to.
     pub fn start(
         method: AuthMethod,
         user: &str,
         secret: Option<&Secret>,
+        end_point: Option<Vec<u8>>,
         random: &mut dyn FnMut(&mut [u8]),
         out: &mut Vec<u8>,
     ) -> (Self, Outcome) {
@@ -85,9 +83,17 @@ impl ClientLeg {
                 backend::put_auth_ok(out);
                 (State::Done, None, Outcome::Accepted)
             }
+            (AuthMethod::Clear, _) => {
+                backend::put_auth_cleartext(out);
+                (State::Clear, None, Outcome::More)
+            }
             (AuthMethod::Scram, _) | (AuthMethod::Md5, Some(Secret::Scram(_))) => {
-                backend::put_auth_sasl(out, &[MECHANISM]);
                 let (exchange, doomed) = scram_exchange(user, secret, random);
+                let exchange = exchange.over(end_point);
+                match exchange.can_bind() {
+                    true => backend::put_auth_sasl(out, &[MECHANISM_PLUS, MECHANISM]),
+                    false => backend::put_auth_sasl(out, &[MECHANISM]),
+                }
                 (State::ScramFirst(exchange), doomed, Outcome::More)
             }
             (AuthMethod::Md5, _) => {
@@ -98,7 +104,12 @@ impl ClientLeg {
                 (State::Md5 { expected }, doomed, Outcome::More)
             }
         };
-        (Self { state, doomed }, outcome)
+        (Self { state, doomed, keys: None }, outcome)
+    }
+
+    /// What a client that was accepted has shown of the verifier that we have of it.
+    pub fn take_keys(&mut self) -> Option<ProvedKeys> {
+        self.keys.take()
     }
 
     /// Takes the body of the client's next message of type `p`.
@@ -120,19 +131,29 @@ impl ClientLeg {
             }
             State::ScramFirst(exchange) => {
                 let initial = frontend::sasl_initial(body).map_err(|error| text(&error))?;
-                if initial.mechanism != MECHANISM.as_bytes() {
+                let is_plus = initial.mechanism == MECHANISM_PLUS.as_bytes() && exchange.can_bind();
+                if !is_plus && initial.mechanism != MECHANISM.as_bytes() {
                     return Err("client selected an invalid SASL authentication mechanism".into());
                 }
                 let first = initial.response.ok_or("client sent no initial SASL response")?;
-                let (proof, answer) = exchange.client_first(first).map_err(|error| text(&error))?;
+                let (proof, answer) = exchange.client_first(is_plus, first).map_err(|error| text(&error))?;
                 backend::put_auth_sasl_continue(out, &answer);
                 self.state = State::ScramFinal(proof);
                 return Ok(Outcome::More);
             }
             State::ScramFinal(proof) => {
                 let last = frontend::sasl_response(body).map_err(|error| text(&error))?;
-                let answer = proof.client_final(last).map_err(|error| text(&error))?;
+                let (answer, keys) = proof.client_final(last).map_err(|error| text(&error))?;
+                self.keys = keys;
                 backend::put_auth_sasl_final(out, &answer);
+            }
+            State::Clear => {
+                let sent = frontend::password(body).map_err(|error| text(&error))?;
+                let sent = std::str::from_utf8(sent).map_err(|_| "the password is not valid UTF-8")?;
+                if sent.is_empty() {
+                    return Err("empty password returned by client".into());
+                }
+                return Ok(Outcome::Sent(Password::new(sent.to_owned().into())));
             }
             State::Done => return Err("client sent a password message that nobody asked for".into()),
         }
@@ -166,12 +187,30 @@ fn scram_exchange(
     }
 }
 
+/// Whether a password that was sent in clear is the one of `pool_passwd`.
+///
+/// # Errors
+/// Why it is not, for the log.
+pub fn check_password(user: &str, secret: &Secret, sent: &str) -> Result<(), String> {
+    let is_right = match secret {
+        Secret::Plain(password) => password.as_bytes().ct_eq(sent.as_bytes()).into(),
+        Secret::Md5(stored) => md5::stored(user, sent).as_bytes().ct_eq(stored.as_bytes()).into(),
+        Secret::Scram(verifier) => verifier.is_of(sent),
+        Secret::Aes(_) | Secret::Proved(_) => return Err(unusable(user, Some(secret), "password")),
+    };
+    if is_right { Ok(()) } else { Err("password does not match".into()) }
+}
+
 fn unusable(user: &str, secret: Option<&Secret>, method: &str) -> String {
     let form = match secret {
         None => return format!("pool_passwd file does not contain an entry for \"{user}\""),
         Some(Secret::Md5(_)) => "an md5 hash",
-        Some(Secret::Aes(_)) => "an AES-encrypted password, which cannot be decrypted",
-        Some(Secret::Scram(_)) => "a SCRAM verifier",
+        Some(Secret::Aes(_)) => {
+            return format!(
+                "unable to decrypt password from pool_passwd for user \"{user}\": verify the valid pool_key exists"
+            );
+        }
+        Some(Secret::Scram(_) | Secret::Proved(_)) => "a SCRAM verifier",
         Some(Secret::Plain(_)) => "a plain password",
     };
     format!("{method} authentication is not possible: pool_passwd has {form} for user \"{user}\"")
@@ -192,7 +231,7 @@ mod tests {
 
     fn start(method: AuthMethod, secret: Option<&Secret>) -> (ClientLeg, Outcome, Vec<u8>) {
         let mut out = Vec::new();
-        let (leg, outcome) = ClientLeg::start(method, "ann", secret, &mut sevens, &mut out);
+        let (leg, outcome) = ClientLeg::start(method, "ann", secret, None, &mut sevens, &mut out);
         (leg, outcome, out)
     }
 
@@ -217,7 +256,8 @@ mod tests {
         let offered = backend::authentication(bodies(&asked)[0]).unwrap();
         assert_eq!(offered, Authentication::Sasl(vec![MECHANISM.into()]));
 
-        let (client, first) = ClientExchange::start("ann", password, "nonce".into());
+        let (client, first) =
+            ClientExchange::start("ann", password, scram::Binding::Impossible, "nonce".into());
         let (mut message, mut out) = (Vec::new(), Vec::new());
         frontend::put_sasl_initial(&mut message, MECHANISM, &first);
         assert_eq!(leg.on_password_message(&message[5..], &mut out), Outcome::More);
@@ -298,8 +338,43 @@ mod tests {
             };
             assert!(log.contains("an md5 hash"), "{log}");
             let Outcome::Rejected { log } = md5_client(encrypted.as_ref(), password) else { panic!() };
-            assert!(log.contains("AES"), "{log}");
+            assert!(log.contains("unable to decrypt password from pool_passwd"), "{log}");
         }
+    }
+
+    #[test]
+    fn a_clear_password_is_handed_over() {
+        let sent = |text: &[u8]| {
+            let (mut leg, outcome, asked) = start(AuthMethod::Clear, None);
+            assert_eq!(outcome, Outcome::More);
+            assert_eq!(backend::authentication(bodies(&asked)[0]), Ok(Authentication::CleartextPassword));
+            let mut message = Vec::new();
+            frontend::put_password(&mut message, text);
+            let mut out = Vec::new();
+            let outcome = leg.on_password_message(&message[5..], &mut out);
+            assert!(out.is_empty(), "it is not accepted yet");
+            outcome
+        };
+        let password = |text: &str| Password::new(text.to_owned().into());
+        assert_eq!(sent(b"pw"), Outcome::Sent(password("pw")));
+        assert_ne!(sent(b"pw"), Outcome::Sent(password("pW")));
+        assert_eq!(sent(b""), Outcome::rejected("empty password returned by client"));
+        assert_eq!(sent(b"\xff"), Outcome::rejected("the password is not valid UTF-8"));
+        assert!(!format!("{:?}", sent(b"hush")).contains("hush"));
+    }
+
+    #[test]
+    fn a_clear_password_against_every_secret() {
+        let verifier = Secret::Scram(crate::auth::scram::Verifier::derive("pw", b"salt", 10));
+        for secret in [secret("pw").unwrap(), Secret::Md5(md5::stored("ann", "pw")), verifier] {
+            assert_eq!(check_password("ann", &secret, "pw"), Ok(()), "{secret:?}");
+            for wrong in ["", "p", "pw ", "Pw"] {
+                assert!(check_password("ann", &secret, wrong).is_err(), "{secret:?} takes {wrong}");
+            }
+        }
+        let hashed = Secret::Md5(md5::stored("ann", "pw"));
+        assert!(check_password("bob", &hashed, "pw").is_err());
+        assert!(check_password("ann", &secret("AESab==").unwrap(), "ab==").is_err());
     }
 
     #[test]

@@ -26,14 +26,26 @@ pub fn response_from_stored(stored: &str, salt: [u8; 4]) -> String {
 
 /// The text has the shape of a stored MD5 password; as in PostgreSQL, capitals are no digits of one.
 pub fn is_stored(text: &str) -> bool {
-    let digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    text.len() == STORED_LENGTH && text.strip_prefix("md5").is_some_and(|digits| digits.bytes().all(digit))
+    text.len() == STORED_LENGTH
+        && text.strip_prefix("md5").is_some_and(|digits| are_digits(digits.as_bytes()))
+}
+
+/// Digits as MD5 is written with, small ones only.
+pub(super) fn are_digits(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn hashed(text: &[u8], salt: &[u8]) -> Zeroizing<String> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut out = Zeroizing::new(String::with_capacity(STORED_LENGTH));
     out.push_str("md5");
+    out.push_str(&digits(text, salt));
+    out
+}
+
+/// The 32 digits of `text` with `salt` behind it.
+pub fn digits(text: &[u8], salt: &[u8]) -> Zeroizing<String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = Zeroizing::new(String::with_capacity(STORED_LENGTH));
     for byte in Md5::new().chain_update(text).chain_update(salt).finalize() {
         out.push(char::from(DIGITS[usize::from(byte >> 4)]));
         out.push(char::from(DIGITS[usize::from(byte & 15)]));

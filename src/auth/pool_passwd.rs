@@ -5,12 +5,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::md5;
-use super::scram::Verifier;
+use super::pool_key::PoolKey;
+use super::scram::{ProvedKeys, Verifier};
+use crate::say;
 
 /// What is known of a user's password.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,7 +24,9 @@ pub enum Secret {
     Plain(Zeroizing<String>),
     /// A SCRAM verifier: can check a client, cannot log in to a backend.
     Scram(Verifier),
-    /// Base64 of a password encrypted with the key of .pgpoolkey; of no use until it is decrypted.
+    /// What a client has proved of such a verifier: logs in to backends that have the same. In no file.
+    Proved(ProvedKeys),
+    /// Base64 of a password encrypted with a key that we do not have (see [`PoolKey`]); of no use.
     Aes(Zeroizing<String>),
 }
 
@@ -42,6 +47,30 @@ impl Secret {
         let plain = text.strip_prefix("TEXT").unwrap_or(text);
         (!plain.is_empty()).then(|| Self::Plain(secret(plain)))
     }
+
+    /// The password itself in place of an encrypted one, if this is its key.
+    fn decrypted(self, key: Option<&PoolKey>) -> Self {
+        let Self::Aes(encrypted) = &self else { return self };
+        match key.and_then(|key| key.decrypt(encrypted)) {
+            Some(password) => Self::Plain(password),
+            None => self,
+        }
+    }
+
+    /// One that was encrypted and is empty.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Plain(password) if password.is_empty())
+    }
+}
+
+impl Secret {
+    /// Both are the same password. Takes the same time wherever they differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => one.as_bytes().ct_eq(other.as_bytes()).into(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -50,21 +79,43 @@ impl fmt::Debug for Secret {
             Self::Md5(_) => "Md5",
             Self::Plain(_) => "Plain",
             Self::Scram(_) => "Scram",
+            Self::Proved(_) => "Proved",
             Self::Aes(_) => "Aes",
         })
     }
 }
 
-/// The users of a pool_passwd file.
+/// The users of a pool_passwd file, and the key that encrypted passwords are read with.
 #[derive(Debug, Clone, Default)]
 pub struct PoolPasswd {
     users: HashMap<String, Secret>,
+    key: Option<PoolKey>,
 }
 
-/// Reads the file. The notes are warnings, each as `FILE:LINE: text`, and never hold a password.
-pub fn load(path: &Path) -> io::Result<(PoolPasswd, Vec<String>)> {
-    let content = Zeroizing::new(fs::read(path)?);
-    Ok(PoolPasswd::parse(&content, &path.display().to_string()))
+/// Reads the file, and the key of its encrypted passwords. The notes are warnings, most as `FILE:LINE: text`, and never
+/// hold a password. Without a file there are no users.
+pub fn load(path: Option<&Path>, key_path: &Path) -> (PoolPasswd, Vec<String>) {
+    let (key, warning) = match PoolKey::read(key_path) {
+        Ok((key, warning)) => (Some(key), warning),
+        // Most sites have none. Who needs it hears of it at the password that it is for.
+        Err(error) => {
+            say!(Debug1, "no key of encrypted passwords is read from {}: {error}", key_path.display());
+            (None, None)
+        }
+    };
+    let content = path.map(|path| (path, fs::read(path).map(Zeroizing::new)));
+    let (mut found, mut notes) = match content {
+        Some((path, Ok(content))) => PoolPasswd::parse(&content, &path.display().to_string(), key.as_ref()),
+        // Its absence is no fault: there may be nobody who needs a password.
+        Some((path, Err(error))) => {
+            say!(Debug1, "no passwords are read from {}: {error}", path.display());
+            Default::default()
+        }
+        None => Default::default(),
+    };
+    found.key = key;
+    notes.extend(warning);
+    (found, notes)
 }
 
 impl PoolPasswd {
@@ -73,15 +124,19 @@ impl PoolPasswd {
         self.users.get(user)
     }
 
+    /// The secret that a parameter holds for a user; an empty one takes what the file has.
+    pub fn secret(&self, user: &str, parameter: &str) -> Option<Secret> {
+        match parameter {
+            "" => self.get(user).cloned(),
+            text => Secret::parse(text).map(|secret| secret.decrypted(self.key.as_ref())),
+        }
+    }
+
     /// Reads the content of a file called `file`. As in pgpool-II the first line of a user counts.
-    pub fn parse(content: &[u8], file: &str) -> (Self, Vec<String>) {
-        let mut found = Self::default();
+    pub fn parse(content: &[u8], file: &str, key: Option<&PoolKey>) -> (Self, Vec<String>) {
+        let mut found = Self { users: HashMap::new(), key: key.cloned() };
         let mut notes = Vec::new();
-        for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() || line.starts_with(b"#") {
-                continue;
-            }
+        for (number, line) in super::entries(content) {
             if let Err(text) = found.add(line) {
                 notes.push(format!("{file}:{number}: {text}"));
             }
@@ -96,12 +151,22 @@ impl PoolPasswd {
             return Err("line has no user name, ignored".into());
         }
         let (password, extra) = without_backend_login(rest);
-        let secret =
-            Secret::parse(password).ok_or(format!("user \"{user}\" has an empty password, ignored"))?;
+        let secret = Secret::parse(password).map(|secret| secret.decrypted(self.key.as_ref()));
+        let secret = secret
+            .filter(|secret| !secret.is_empty())
+            .ok_or(format!("user \"{user}\" has an empty password, ignored"))?;
+        let is_encrypted = matches!(secret, Secret::Aes(_));
         match self.users.entry(user.to_owned()) {
             Entry::Occupied(_) => return Err(format!("user \"{user}\" stands twice, the first line counts")),
             Entry::Vacant(entry) => entry.insert(secret),
         };
+        if is_encrypted {
+            let why = match self.key {
+                Some(_) => "it was made with another key than that of the key file",
+                None => "there is no key file that can be read (option -k, PGPOOLKEYFILE, or ~/.pgpoolkey)",
+            };
+            return Err(format!("unable to decrypt password of user \"{user}\": {why}"));
+        }
         match extra {
             true => Err(format!("backend user and password of user \"{user}\" are ignored")),
             false => Ok(()),
@@ -158,7 +223,7 @@ mod tests {
         let content = format!(
             "ann:{MD5}\r\n\n# note\nbob:TEXTa:b\ncy:{SCRAM}\nnocolon\n:x\ndan:p:u:q\nann:again\nempty:\ned:{SCRAM}:u:q"
         );
-        let (users, notes) = PoolPasswd::parse(content.as_bytes(), "pp");
+        let (users, notes) = PoolPasswd::parse(content.as_bytes(), "pp", None);
         assert!(users.get("ann") == Secret::parse(MD5).as_ref());
         assert!(users.get("bob") == plain("a:b").as_ref());
         assert!(users.get("cy") == Secret::parse(SCRAM).as_ref());
@@ -177,9 +242,32 @@ mod tests {
     }
 
     #[test]
+    fn encrypted_passwords_need_the_key_that_they_were_made_with() {
+        let key = PoolKey::new(b"pgpoolkey").unwrap();
+        let (good, empty) = (key.encrypt(b"secret").unwrap(), key.encrypt(b"").unwrap());
+        let content = format!("ann:AES{good}\nbob:AES{empty}\ncy:AESno base64\n");
+        let (users, notes) = PoolPasswd::parse(content.as_bytes(), "pp", Some(&key));
+        assert!(users.get("ann") == plain("secret").as_ref());
+        assert!(users.get("bob").is_none());
+        assert!(matches!(users.get("cy"), Some(Secret::Aes(_))));
+        let want = [
+            "pp:2: user \"bob\" has an empty password, ignored",
+            "pp:3: unable to decrypt password of user \"cy\": it was made with another key than that of the key file",
+        ];
+        assert_eq!(notes, want);
+        assert!(users.secret("x", &format!("AES{good}")) == plain("secret"));
+        assert!(users.secret("ann", "") == plain("secret"));
+        let (users, notes) = PoolPasswd::parse(content.as_bytes(), "pp", None);
+        assert!(matches!(users.get("ann"), Some(Secret::Aes(_))));
+        assert!(
+            notes[0].starts_with("pp:1: unable to decrypt password of user \"ann\": there is no key file")
+        );
+    }
+
+    #[test]
     fn nothing_secret_is_printed() {
         let (users, _) =
-            PoolPasswd::parse(format!("a:hidden\nb:{MD5}\nc:AEShidden\nd:{SCRAM}").as_bytes(), "pp");
+            PoolPasswd::parse(format!("a:hidden\nb:{MD5}\nc:AEShidden\nd:{SCRAM}").as_bytes(), "pp", None);
         let text = format!("{users:?}");
         assert!(!text.contains("hidden") && !text.contains("b8b2") && !text.contains("W22Z"), "{text}");
     }
@@ -187,13 +275,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_never_panic(content: Vec<u8>, text in "([a-z]{0,3}:?(md5|AES|TEXT|SCRAM-SHA-256\\$)?.*\n){0,4}") {
-            PoolPasswd::parse(&content, "pp");
-            PoolPasswd::parse(text.as_bytes(), "pp");
+            PoolPasswd::parse(&content, "pp", None);
+            PoolPasswd::parse(text.as_bytes(), "pp", PoolKey::new(b"k").as_ref());
         }
 
         #[test]
         fn what_is_written_is_read(user in "[a-z][a-z0-9 ]{0,9}", password in "[^\r\n:]{1,20}") {
-            let (users, notes) = PoolPasswd::parse(format!("{user}:TEXT{password}\n").as_bytes(), "pp");
+            let (users, notes) = PoolPasswd::parse(format!("{user}:TEXT{password}\n").as_bytes(), "pp", None);
             prop_assert!(notes.is_empty());
             prop_assert!(users.get(&user) == plain(&password).as_ref());
         }

@@ -16,10 +16,16 @@ pub(super) struct Arguments {
     pub(super) config_path: Option<PathBuf>,
     /// `-a`.
     pub(super) hba_path: Option<PathBuf>,
+    /// `-F`.
+    pub(super) pcp_path: Option<PathBuf>,
+    /// `-k`.
+    pub(super) key_path: Option<PathBuf>,
     /// `-n`.
     pub(super) foreground: bool,
     /// `-d`.
     pub(super) debug: bool,
+    /// `-D`.
+    pub(super) discard_status: bool,
 }
 
 /// What to do.
@@ -52,8 +58,11 @@ pub(super) fn parse(words: Vec<OsString>) -> Result<Arguments, ArgumentError> {
         action: Action::Start,
         config_path: None,
         hba_path: None,
+        pcp_path: None,
+        key_path: None,
         foreground: false,
         debug: false,
+        discard_status: false,
     };
     let mut mode = StopMode::Smart;
     let mut command: Option<String> = None;
@@ -62,14 +71,12 @@ pub(super) fn parse(words: Vec<OsString>) -> Result<Arguments, ArgumentError> {
         match argument {
             Arg::Short('a') | Arg::Long("hba-file") => found.hba_path = Some(parser.value()?.into()),
             Arg::Short('f') | Arg::Long("config-file") => found.config_path = Some(parser.value()?.into()),
-            // Files of features that come later; scripts name them already.
-            Arg::Short('F') | Arg::Long("pcp-file") | Arg::Short('k') | Arg::Long("key-file") => {
-                parser.value()?;
-            }
+            Arg::Short('F') | Arg::Long("pcp-file") => found.pcp_path = Some(parser.value()?.into()),
+            Arg::Short('k') | Arg::Long("key-file") => found.key_path = Some(parser.value()?.into()),
             Arg::Short('n') | Arg::Long("dont-detach") => found.foreground = true,
             Arg::Short('d') | Arg::Long("debug") => found.debug = true,
-            // Nothing is kept between runs yet, and assertions are always on.
-            Arg::Short('D') | Arg::Long("discard-status") => {}
+            Arg::Short('D') | Arg::Long("discard-status") => found.discard_status = true,
+            // There is no query cache yet, and assertions are always on.
             Arg::Short('C') | Arg::Long("clear-oidmaps") => {}
             Arg::Short('x') | Arg::Long("debug-assertions") => {}
             Arg::Short('m') | Arg::Long("mode") => {
@@ -134,13 +141,17 @@ mod tests {
 
     #[test]
     fn files_and_flags() {
-        for line in
-            ["-f a.conf -a hba -n -d", "-fa.conf -ahba -nd", "--config-file=a.conf --hba-file hba -dn"]
-        {
+        for line in [
+            "-f a.conf -a hba -F p -k key -n -d -D",
+            "-fa.conf -ahba -nDd -Fp -kkey",
+            "--config-file=a.conf --hba-file hba --pcp-file=p -dn --key-file=key --discard-status",
+        ] {
             let found = read(line).unwrap();
             assert_eq!(found.config_path.as_deref(), Some("a.conf".as_ref()), "{line}");
             assert_eq!(found.hba_path.as_deref(), Some("hba".as_ref()), "{line}");
-            assert!(found.foreground && found.debug, "{line}");
+            assert_eq!(found.pcp_path.as_deref(), Some("p".as_ref()), "{line}");
+            assert_eq!(found.key_path.as_deref(), Some("key".as_ref()), "{line}");
+            assert!(found.foreground && found.debug && found.discard_status, "{line}");
         }
     }
 

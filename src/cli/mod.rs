@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+pub(crate) mod bctl;
 mod control;
+pub(crate) mod encode;
+#[cfg(test)]
+mod man;
+pub(crate) mod pcp;
 mod usage;
 
 use std::ffi::OsStr;
@@ -53,8 +58,11 @@ fn act(arguments: Arguments, name: &OsStr) -> u8 {
             let launch = Launch {
                 config_path: config_path(&arguments),
                 hba_path: arguments.hba_path.as_ref().map(absolute),
+                pcp_path: arguments.pcp_path.as_ref().map(absolute),
+                key_path: arguments.key_path.as_ref().map(absolute),
                 foreground: arguments.foreground,
                 debug: arguments.debug,
+                discard_status: arguments.discard_status,
                 program: Program::new(name),
                 notifier: Notifier::take(),
             };

@@ -20,6 +20,12 @@ pub(super) fn default_config() -> PathBuf {
     PathBuf::from(pool.unwrap_or(&CONFIG))
 }
 
+/// That of the tools that read it without `-f`: ours, or else pgpool-II's.
+pub(super) fn default_config_of_tools() -> PathBuf {
+    let known = [CONFIG].into_iter().chain(POOL_CONFIGS).find(|path| Path::new(path).exists());
+    PathBuf::from(known.unwrap_or(CONFIG))
+}
+
 /// What `--help` prints.
 pub(super) fn text() -> String {
     let program = identity::program();
@@ -44,7 +50,9 @@ Common options:
   -a, --hba-file=FILE     client authentication rules
                           (default: pool_hba.conf beside the configuration file)
   -F, --pcp-file=FILE     users of the pcp port
+                          (default: pcp.conf beside the configuration file)
   -k, --key-file=FILE     key of the encrypted passwords in pool_passwd
+                          (default: $PGPOOLKEYFILE, or ~/.pgpoolkey)
   -t, --test-config       check the configuration, print what is wrong with it, and exit
       --upgrade           have the running one replaced by this version, without a client noticing
       --migrate=FILE      print a configuration file of any version of pgpool-II in today's names

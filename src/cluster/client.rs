@@ -5,19 +5,15 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use thiserror::Error;
 
+use super::stream::{Stream, remaining};
 use crate::auth::backend_leg::{Login, LoginError, Step};
 use crate::auth::pool_passwd::Secret;
 use crate::auth::scram::{self, SaltedKeys};
+use crate::tls::Wanted;
 use crate::wire::backend;
 use crate::wire::frame::{self, FrameError};
 use crate::wire::{PROTOCOL_3_0, ParseError, frontend};
@@ -34,6 +30,8 @@ pub struct Target {
     pub user: String,
     pub database: String,
     pub application_name: &'static str,
+    /// How the connection is secured, if it is.
+    pub tls: Option<Wanted>,
 }
 
 /// Why there is no answer.
@@ -41,10 +39,15 @@ pub struct Target {
 pub enum ClientError {
     #[error("could not resolve host \"{host}\": {reason}")]
     Resolve { host: String, reason: String },
+    #[error("could not resolve host \"{host}\": no answer in time")]
+    ResolveTimedOut { host: String },
     #[error("failed to connect to PostgreSQL server on \"{host}:{port}\": {source}")]
     Connect { host: String, port: u16, source: io::Error },
     #[error("no answer in time")]
     TimedOut,
+    /// The server is there, and the connection cannot be secured as it must be.
+    #[error("TLS with host \"{host}\": {reason}")]
+    Tls { host: String, reason: String },
     #[error("connection lost: {0}")]
     Io(#[source] io::Error),
     #[error("server closed the connection")]
@@ -62,14 +65,24 @@ pub enum ClientError {
     #[error("unexpected answer to \"{0}\"")]
     Answer(&'static str),
     /// The server refused; the connection lives on unless it was the log-in.
-    #[error("{0}")]
-    Server(String),
+    #[error("{text}")]
+    Server {
+        /// SQLSTATE.
+        code: String,
+        /// Severity, message and code.
+        text: String,
+    },
 }
 
 impl ClientError {
     /// The connection can take another query.
     pub fn leaves_connection(&self) -> bool {
-        matches!(self, Self::Server(_))
+        matches!(self, Self::Server { .. })
+    }
+
+    /// The time limit ended it, whatever the server would have said.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::ResolveTimedOut { .. })
     }
 }
 
@@ -79,6 +92,22 @@ impl From<io::Error> for ClientError {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Io(error),
         }
+    }
+}
+
+/// How long connecting may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Until an address has taken the connection.
+    pub connect: Duration,
+    /// All of it: look-up, connection, log-in.
+    pub whole: Duration,
+}
+
+/// One limit for everything.
+impl From<Duration> for Limits {
+    fn from(limit: Duration) -> Limits {
+        Limits { connect: limit, whole: limit }
     }
 }
 
@@ -95,10 +124,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and logs in, within `limit`.
-    pub fn connect(target: &Target, secret: Option<&Secret>, limit: Duration) -> Result<Client, ClientError> {
-        let deadline = Instant::now() + limit;
-        let stream = Stream::open(&target.host, target.port, deadline)?;
+    /// Connects and logs in.
+    pub fn connect(
+        target: &Target,
+        secret: Option<&Secret>,
+        limits: impl Into<Limits>,
+    ) -> Result<Client, ClientError> {
+        let limits = limits.into();
+        let deadline = Instant::now() + limits.whole;
+        let stream = Stream::open(&target.host, target.port, limits.connect, deadline)?;
+        let stream = match &target.tls {
+            Some(wanted) => stream.secured(&target.host, wanted, deadline)?,
+            None => stream,
+        };
         let mut client = Client { stream, input: Vec::new(), version: String::new() };
         client.log_in(target, secret, deadline)?;
         Ok(client)
@@ -125,7 +163,7 @@ impl Client {
         ];
         frontend::put_startup(&mut out, PROTOCOL_3_0, &options);
         self.send(&out, deadline)?;
-        let mut login = Login::new(&target.user, secret, nonce()?);
+        let mut login = Login::new(&target.user, secret, nonce()?).over(self.stream.end_point());
         let mut keys = SaltedKeys::default();
         let mut logged_in = false;
         loop {
@@ -147,13 +185,45 @@ impl Client {
     /// Runs a query of one statement within `limit` and returns its rows.
     pub fn rows(&mut self, query: &str, limit: Duration) -> Result<Vec<Row>, ClientError> {
         let deadline = Instant::now() + limit;
+        self.ask(query, deadline)?;
+        self.answer(|client| client.message(deadline))
+    }
+
+    /// As `rows`, for a query that takes as long as it takes; `still_waiting` is called whenever `beat` has passed. Only
+    /// the kernel ends it, when the server's host has gone.
+    pub fn rows_at_last(
+        &mut self,
+        query: &str,
+        beat: Duration,
+        still_waiting: &mut dyn FnMut(),
+    ) -> Result<Vec<Row>, ClientError> {
+        self.stream.notice_dead_peer()?;
+        self.ask(query, Instant::now() + beat)?;
+        self.answer(|client| {
+            loop {
+                match client.message(Instant::now() + beat) {
+                    Err(ClientError::TimedOut) => still_waiting(),
+                    other => return other,
+                }
+            }
+        })
+    }
+
+    fn ask(&mut self, query: &str, deadline: Instant) -> Result<(), ClientError> {
         let mut out = Vec::new();
         frontend::put_query(&mut out, query.as_bytes());
-        self.send(&out, deadline)?;
+        self.send(&out, deadline)
+    }
+
+    /// What a query gives, from the messages that `next` waits for.
+    fn answer(
+        &mut self,
+        mut next: impl FnMut(&mut Client) -> Result<(u8, Vec<u8>), ClientError>,
+    ) -> Result<Vec<Row>, ClientError> {
         let mut rows = Vec::new();
         let mut refused = None;
         loop {
-            let (kind, body) = self.message(deadline)?;
+            let (kind, body) = next(self)?;
             match kind {
                 b'D' => rows.push(row(&body)?),
                 b'E' => refused = Some(server_error(&body)?),
@@ -182,9 +252,12 @@ impl Client {
             }
             self.stream.limit(remaining(deadline)?)?;
             let mut chunk = [0; 8192];
-            match self.stream.read(&mut chunk)? {
-                0 => return Err(ClientError::Closed),
-                count => self.input.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ClientError::Closed),
+                Ok(count) => self.input.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                // A process that was stopped and goes on, or a signal: the connection is as it was.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -233,110 +306,15 @@ fn row(body: &[u8]) -> Result<Row, ClientError> {
 }
 
 fn server_error(body: &[u8]) -> Result<ClientError, ClientError> {
-    Ok(ClientError::Server(backend::error(body)?.to_string()))
-}
-
-fn remaining(deadline: Instant) -> Result<Duration, ClientError> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ClientError::TimedOut) } else { Ok(left) }
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn open(host: &str, port: u16, deadline: Instant) -> Result<Stream, ClientError> {
-        let failed = |source| ClientError::Connect { host: host.to_owned(), port, source };
-        if host.starts_with('/') {
-            return open_unix(&format!("{host}/.s.PGSQL.{port}")).map(Stream::Unix).map_err(failed);
-        }
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in resolve(host, port, deadline)? {
-            match TcpStream::connect_timeout(&address, remaining(deadline)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Stream::Tcp(stream));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(failed(last))
-    }
-
-    /// How long the next read or write may take.
-    fn limit(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit)))
-            }
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit)))
-            }
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Connecting to a Unix socket has no time limit of its own: a server whose queue is full would hold us.
-/// Without blocking, that is an error at once.
-fn open_unix(path: &str) -> io::Result<UnixStream> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    let stream = UnixStream::from(fd);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
-}
-
-/// The C library gives no limit for a look-up, so it runs in a thread that is left behind if it is too slow.
-fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ClientError> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let (sender, receiver) = mpsc::channel();
-    let name = host.to_owned();
-    let look_up = move || {
-        // Nobody listens any more when the limit has passed.
-        let _ = sender.send((name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
-    };
-    let failed = |reason: String| ClientError::Resolve { host: host.to_owned(), reason };
-    thread::Builder::new()
-        .name("resolve".to_owned())
-        .spawn(look_up)
-        .map_err(|error| failed(error.to_string()))?;
-    match receiver.recv_timeout(remaining(deadline)?) {
-        Ok(found) => found.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed("no answer in time".to_owned())),
-    }
+    let fields = backend::error(body)?;
+    let code = String::from_utf8_lossy(fields.code).into_owned();
+    Ok(ClientError::Server { code, text: fields.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::thread;
 
     use super::*;
     use crate::wire::backend::{Column, Notice, TxStatus};
@@ -363,7 +341,7 @@ mod tests {
 
     fn target(host: &str, port: u16) -> Target {
         let (user, database) = ("ann".to_owned(), "db".to_owned());
-        Target { host: host.to_owned(), port, user, database, application_name: "test" }
+        Target { host: host.to_owned(), port, user, database, application_name: "test", tls: None }
     }
 
     fn welcome() -> Vec<u8> {
@@ -429,8 +407,9 @@ mod tests {
     #[test]
     fn a_silent_server_costs_no_more_than_the_limit() {
         let begun = Instant::now();
+        let limits = Limits { connect: LIMIT, whole: Duration::from_millis(50) };
         with_server(vec![Vec::new()], |target| {
-            let error = Client::connect(target, None, Duration::from_millis(50)).unwrap_err();
+            let error = Client::connect(target, None, limits).unwrap_err();
             assert!(matches!(error, ClientError::TimedOut), "{error}");
         });
         assert!(begun.elapsed() < LIMIT);

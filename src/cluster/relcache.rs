@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::NodeId;
 use crate::shm::{CatalogKey, Segment};
-use crate::sql::{Facts, Name, ParseOutcome, facts};
+use crate::sql::{Facts, Name, ParseOutcome, facts, literal};
 
 /// Something that only a database knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,8 @@ pub enum Question {
     Written,
     /// How far has this node replayed?
     Replayed(NodeId),
+    /// Is this node a standby?
+    InRecovery(NodeId),
 }
 
 /// What the functions of a name may do.
@@ -215,7 +217,7 @@ impl CachedCatalog<'_> {
             Question::Relation(name) => {
                 insert(&mut known.relations, name, Entry { known: relation(value), at }, self.size);
             }
-            Question::Temporary | Question::Written | Question::Replayed(_) => {}
+            Question::Temporary | Question::Written | Question::Replayed(_) | Question::InRecovery(_) => {}
         }
     }
 
@@ -267,7 +269,9 @@ fn key(database: &str, question: &Question) -> Option<CatalogKey> {
     let (kind, name) = match question {
         Question::Function(name) => (b'f', name),
         Question::Relation(name) => (b'r', name),
-        Question::Temporary | Question::Written | Question::Replayed(_) => return None,
+        Question::Temporary | Question::Written | Question::Replayed(_) | Question::InRecovery(_) => {
+            return None;
+        }
     };
     let schema = name.schema.as_deref();
     let mut hash = Sha256::new();
@@ -293,6 +297,7 @@ pub fn question_sql(question: &Question) -> String {
         Question::Temporary => TEMPORARY_SQL.to_owned(),
         Question::Written => "SELECT pg_catalog.pg_current_wal_insert_lsn()".to_owned(),
         Question::Replayed(_) => "SELECT pg_catalog.pg_last_wal_replay_lsn()".to_owned(),
+        Question::InRecovery(_) => "SELECT pg_catalog.pg_is_in_recovery()".to_owned(),
     }
 }
 
@@ -300,7 +305,7 @@ pub fn question_sql(question: &Question) -> String {
 fn function_sql(name: &Name) -> String {
     let functions = format!(
         "SELECT 1 FROM pg_catalog.pg_proc WHERE proname OPERATOR(pg_catalog.=) {}{}",
-        quote(&name.name),
+        literal(&name.name),
         in_schema("pronamespace", name),
     );
     let missing = if name.schema.as_deref() == Some("pg_catalog") {
@@ -309,7 +314,7 @@ fn function_sql(name: &Name) -> String {
         format!(
             " OR NOT (EXISTS ({functions}) OR EXISTS (SELECT 1 FROM pg_catalog.pg_type \
              WHERE typname OPERATOR(pg_catalog.=) {}{}))",
-            quote(&name.name),
+            literal(&name.name),
             in_schema("typnamespace", name),
         )
     };
@@ -331,7 +336,7 @@ fn relation_sql(name: &Name) -> String {
          AND relpersistence OPERATOR(pg_catalog.<>) 't' UNION SELECT c.oid, c.relkind, c.relpersistence, c.relnamespace, c.relhasrules \
          FROM found JOIN pg_catalog.pg_inherits ON inhparent OPERATOR(pg_catalog.=) found.oid \
          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) inhrelid)",
-        quote(&name.name),
+        literal(&name.name),
         in_schema("relnamespace", name),
     );
     let ours = format!(
@@ -415,19 +420,9 @@ fn in_schema(column: &str, name: &Name) -> String {
         format!(
             " AND {column} OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_namespace \
              WHERE nspname OPERATOR(pg_catalog.=) {})",
-            quote(schema)
+            literal(schema)
         )
     })
-}
-
-/// A literal that reads the same under both settings of standard_conforming_strings.
-fn quote(text: &str) -> String {
-    let escaped = text.replace('\'', "''");
-    if escaped.contains('\\') {
-        format!("E'{}'", escaped.replace('\\', "\\\\"))
-    } else {
-        format!("'{escaped}'")
-    }
 }
 
 #[cfg(test)]
@@ -555,9 +550,6 @@ mod tests {
 
     #[test]
     fn names_cannot_break_out_of_the_question() {
-        assert_eq!(quote("plain"), "'plain'");
-        assert_eq!(quote("o'clock"), "'o''clock'");
-        assert_eq!(quote(r"a\'b"), r"E'a\\''b'");
         for nasty in ["x'; DROP TABLE t; --", r"\'; DROP TABLE t; --", "\u{e9}'\\"] {
             for schema in [None, Some(nasty)] {
                 for question in [

@@ -11,6 +11,8 @@ pub(super) fn all(reading: &mut Reading, own: Result<Option<usize>, String>) {
     let config = &reading.config;
     errors.extend(spare_children(config).map(|text| at(reading.place("max_spare_children"), text)));
     errors.extend(recovery(reading));
+    errors.extend(auth_query(config).map(|text| at(reading.place("auth_query"), text)));
+    errors.extend(token_secret(config).map(|text| at(reading.place("rest_api_jwt_enabled"), text)));
     if config.use_watchdog {
         errors.extend(watchdog(reading, own));
     }
@@ -23,6 +25,17 @@ fn at(place: Option<&Place>, text: String) -> ConfigError {
     ConfigError { place: place.cloned(), text }
 }
 
+fn auth_query(config: &Config) -> Option<String> {
+    let (query, user) = (&config.auth_query, &config.auth_user);
+    if query.is_empty() {
+        return None;
+    }
+    if user.is_empty() {
+        return Some("auth_query needs auth_user, who asks it".to_owned());
+    }
+    (!query.contains("$1")).then(|| "auth_query needs $1 where the user's name is to stand".to_owned())
+}
+
 fn spare_children(config: &Config) -> Option<String> {
     if config.process_management_mode == ProcessManagementMode::Static {
         return None;
@@ -32,6 +45,19 @@ fn spare_children(config: &Config) -> Option<String> {
         format!(
             "process_management_mode = dynamic needs min_spare_children ({least}) < max_spare_children ({most}) \
              <= num_init_children ({all})"
+        )
+    })
+}
+
+/// Fewest bytes of the secret that tokens are signed with: a shorter one can be guessed from one token.
+pub const LEAST_TOKEN_SECRET: usize = 32;
+
+fn token_secret(config: &Config) -> Option<String> {
+    let length = config.rest_api_jwt_secret.len();
+    (config.rest_api_jwt_enabled && length < LEAST_TOKEN_SECRET).then(|| {
+        format!(
+            "rest_api_jwt_enabled = on needs a rest_api_jwt_secret of at least {LEAST_TOKEN_SECRET} bytes, it has \
+             {length} (openssl rand -hex 32 makes a good one)"
         )
     })
 }

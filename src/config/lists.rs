@@ -57,6 +57,25 @@ pub(super) fn check_relationships(text: &str) -> Result<String, String> {
     relationships(text).map(|_| text.to_owned())
 }
 
+/// The limit that a list of `name:limit` has for a name.
+pub fn limit_in_list(text: &str, name: &str) -> Option<u64> {
+    items(text).filter_map(|item| limit(item).ok()).find(|(known, _)| *known == name).map(|(_, most)| most)
+}
+
+/// For the table of parameters.
+pub(super) fn check_limits(text: &str) -> Result<String, String> {
+    items(text).try_for_each(|item| limit(item).map(drop)).map(|()| text.to_owned())
+}
+
+fn limit(item: &str) -> Result<(&str, u64), String> {
+    // A name may hold a colon, a number does not.
+    let parts = item.rsplit_once(':').map(|(name, most)| (name.trim(), most.trim().parse::<u64>()));
+    match parts {
+        Some((name, Ok(most))) if !name.is_empty() => Ok((name, most)),
+        _ => Err(format!("\"{item}\" is not name:limit, with a whole number that is at least 0")),
+    }
+}
+
 fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
@@ -102,6 +121,21 @@ fn relationship(item: &str) -> Result<Relationship, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_found_by_the_whole_name() {
+        let list = "ann:5, odd:name:7 ,bob:0";
+        assert_eq!(check_limits(list), Ok(list.to_owned()));
+        for (name, most) in
+            [("ann", Some(5)), ("an", None), ("odd:name", Some(7)), ("bob", Some(0)), ("", None)]
+        {
+            assert_eq!(limit_in_list(list, name), most, "{name}");
+        }
+        for wrong in ["ann", "ann:", ":5", "ann:-1", "ann:x", "ann:5,bob"] {
+            assert!(check_limits(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(limit_in_list("", "ann"), None);
+    }
 
     #[test]
     fn redirects_as_the_manual_writes_them() {

@@ -18,6 +18,7 @@ pub mod render;
 mod show;
 pub mod slot;
 pub mod table;
+mod tls;
 pub mod unit;
 pub mod value;
 mod words;
@@ -26,15 +27,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::NodeId;
+use crate::tls::Wanted;
 
-pub use lists::{Redirect, RedirectTo, Relationship, redirects, relationships};
+pub use check::LEAST_TOKEN_SECRET;
+pub use lists::{Redirect, RedirectTo, Relationship, limit_in_list, redirects, relationships};
 pub use load::{Loaded, load, parse_text};
 pub use logging::{log_levels, log_settings};
 pub use migrate::{Migrated, migrate};
 pub use own::{NotSet, Own};
 pub use pattern::regex as pattern_regex;
 pub use reload::{Reloaded, reload};
-pub use show::{Show, ShowRow, show, status};
+pub use show::{Described, Show, ShowRow, describe_one, described, show, status};
 pub use slot::PerNode;
 pub use table::Config;
 pub use words::*;
@@ -134,6 +137,8 @@ pub struct Backend {
     pub allow_to_failover: bool,
     /// Is the primary, whatever it says.
     pub always_primary: bool,
+    /// How connections to it are secured, if they are.
+    pub tls: Option<Wanted>,
 }
 
 impl Config {
@@ -159,6 +164,7 @@ impl Config {
             application_name: self.backend_application_name.get(id).clone(),
             allow_to_failover: !has("DISALLOW_TO_FAILOVER"),
             always_primary: has("ALWAYS_PRIMARY"),
+            tls: self.tls_of(id),
         })
     }
 

@@ -115,6 +115,51 @@ fn shown(config: &Config, param: &Param, id: Option<usize>) -> String {
     }
 }
 
+/// A parameter with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The name, with the number of the node if there is one.
+    pub name: String,
+    /// Its value, as `PGPOOL SHOW` has it.
+    pub value: String,
+    /// A line about it.
+    pub description: &'static str,
+    /// Its value without a setting.
+    pub default: String,
+}
+
+/// All parameters, in the order of the sample file; of those that nodes have, what is set for the nodes in use.
+pub fn described(config: &Config) -> Vec<Described> {
+    let mut all = Vec::new();
+    for param in PARAMETERS {
+        if !matches!(param.spec.nodes, Nodes::Each(_)) {
+            all.push(describe(config, param, None));
+        }
+        if param.spec.nodes != Nodes::One {
+            let ids = ids_of_group(config, param.group).into_iter();
+            all.extend(ids.map(|id| describe(config, param, Some(id))));
+        }
+    }
+    all
+}
+
+/// One parameter by its name, or an old one. None: there is no such parameter, or each node has one of its own.
+pub fn describe_one(config: &Config, name: &str) -> Option<Described> {
+    let (param, id) = find(name)?;
+    let has_value = id.is_some() || !matches!(param.spec.nodes, Nodes::Each(_));
+    has_value.then(|| describe(config, param, id))
+}
+
+fn describe(config: &Config, param: &Param, id: Option<usize>) -> Described {
+    let (default, kind) = (param.spec.kind.default_value(), &param.spec.kind);
+    Described {
+        name: param.name_of(id),
+        value: shown(config, param, id),
+        description: param.about,
+        default: if param.spec.nodes == Nodes::One { kind.show(&default) } else { kind.plain(&default) },
+    }
+}
+
 /// Answers `SHOW pool_status`. As pgpool-II: numbers without unit, 1 and 0 for on and off, the weights as
 /// shares of the whole; the servers come last.
 pub fn status(config: &Config) -> Vec<ShowRow> {
@@ -217,9 +262,9 @@ mod tests {
     #[test]
     fn groups_and_lists_of_nodes() {
         let backend = rows("BACKEND");
-        assert_eq!(backend.len(), 12);
+        assert_eq!(backend.len(), 14);
         assert_eq!(backend[5], "backend_flag0=ALLOW_TO_FAILOVER|ALWAYS_PRIMARY");
-        assert_eq!(backend[6], "backend_hostname2=c");
+        assert_eq!(backend[6..8], ["backend_sslmode0=auto", "backend_hostname2=c"]);
         assert_eq!(rows("backend_hostname"), ["backend_hostname0=a", "backend_hostname2=c"]);
         assert_eq!(
             rows("connect_timeout"),
@@ -235,7 +280,25 @@ mod tests {
         assert!(rows("heartbeat").is_empty());
         let all = rows("all");
         let one = PARAMETERS.iter().filter(|param| param.spec.nodes == Nodes::One).count();
-        assert_eq!(all.len(), 12 + 24 + 3 + one);
+        assert_eq!(all.len(), 14 + 24 + 3 + one);
+    }
+
+    #[test]
+    fn parameters_with_their_defaults() {
+        let all = described(&config());
+        let one = |name: &str| all.iter().find(|param| param.name == name).cloned();
+        let port = one("port").unwrap();
+        assert_eq!((port.value.as_str(), port.default.as_str()), ("9999", "9999"));
+        assert_eq!(one("backend_weight2").map(|param| (param.value, param.default)).unwrap().0, "0.5");
+        assert_eq!(one("connect_timeout").map(|param| param.default), Some("10000".to_owned()));
+        assert_eq!(one("sr_check_password").map(|param| param.value), Some("*****".to_owned()));
+        assert_eq!(describe_one(&config(), "logdir").map(|param| param.name), Some("work_dir".to_owned()));
+        assert_eq!(
+            describe_one(&config(), "backend_port2").map(|param| param.value),
+            Some("5432".to_owned())
+        );
+        assert_eq!(describe_one(&config(), "backend_port"), None);
+        assert_eq!(describe_one(&config(), "nosuch"), None);
     }
 
     #[test]
@@ -250,7 +313,7 @@ mod tests {
         ] {
             assert!(rows.iter().any(|row| row == expected), "{expected}");
         }
-        assert_eq!(rows[rows.len() - 4], "backend_weight2=0.250000");
+        assert_eq!(rows[rows.len() - 5], "backend_weight2=0.250000");
         assert_eq!(rows.iter().filter(|row| row.starts_with("health_check_period")).count(), 2);
     }
 }

@@ -67,6 +67,12 @@ parameters! {
             "Port for pcp tools.";
         pcp_socket_dir: Vec<String> = list("/tmp", ','), Init,
             "Directories of the Unix sockets for pcp tools.";
+        pcp_socket_group: String = text(""), Init,
+            "Group that owns the Unix sockets for pcp tools; '' keeps that of the process (ours).";
+        pcp_socket_permissions: i64 = mode(0o777, 0o777), Init,
+            "Access mode of the Unix sockets for pcp tools (ours).";
+        pcp_node_info_format: PcpNodeInfoFormat = words("4.4", PcpNodeInfoFormat::WORDS), Reload,
+            "Layout for pcp_node_info: 4.4 for tools of that version and later, 4.3 for older (ours).";
         listen_backlog_multiplier: i64 = int(2, 1, INT_MAX), Init,
             "Clients that may wait to be accepted, as a multiple of num_init_children.";
         serialize_accept: bool = switch(false), Init,
@@ -88,6 +94,9 @@ parameters! {
         backend_flag: PerNode<String> =
             checked("ALLOW_TO_FAILOVER", backend_flags).each().example("'ALLOW_TO_FAILOVER'"), Reload,
             "ALLOW_TO_FAILOVER or DISALLOW_TO_FAILOVER, and ALWAYS_PRIMARY, with | between them.";
+        backend_sslmode: PerNode<BackendSslmode> =
+            words("auto", BackendSslmode::WORDS).each().example("'verify-full'"), Reload,
+            "TLS with a server, as libpq's sslmode; auto is prefer where ssl is on, else disable (ours).";
         backend_clustering_mode: ClusteringMode =
             words("streaming_replication", ClusteringMode::WORDS), Init,
             "What keeps the servers alike.";
@@ -120,6 +129,14 @@ parameters! {
             "A kept connection that was idle for so long is closed; 0 never.";
         client_idle_limit: i64 = seconds(0, 0, INT_MAX), Session,
             "A client that was idle for so long is disconnected; 0 never.";
+        max_user_connections: i64 = int(0, 0, INT_MAX), Reload,
+            "Most clients of one user at a time; 0 is without limit (ours).";
+        max_user_connections_list: String = checked("", lists::check_limits), Reload,
+            "Users with a limit of their own: user:limit, with commas (ours).";
+        max_db_connections: i64 = int(0, 0, INT_MAX), Reload,
+            "Most clients of one database at a time; 0 is without limit (ours).";
+        max_db_connections_list: String = checked("", lists::check_limits), Reload,
+            "Databases with a limit of their own: database:limit, with commas (ours).";
         reset_query_list: Vec<String> = list("ABORT;DISCARD ALL", ';'), Reload,
             "Statements that make a connection fit for the next client, with ; between them.";
     }
@@ -130,6 +147,14 @@ parameters! {
             "File of users and passwords; '' uses none.";
         authentication_timeout: i64 = seconds(60, 0, INT_MAX), Init,
             "Time a client has to log in; 0 is for ever.";
+        auth_query: String = text(""), Reload,
+            "With pool_hba: query for name and password of a user ($1) not in pool_passwd (ours).";
+        auth_user: String = text(""), Reload,
+            "User for auth_query, with a password in pool_passwd (ours).";
+        auth_dbname: String = text("postgres"), Reload,
+            "Database for auth_query (ours).";
+        auth_query_cache_expiry: i64 = seconds(60, 0, INT_MAX), Reload,
+            "How long an answer to auth_query counts; 0 asks each time (ours).";
         allow_clear_text_frontend_auth: bool = switch(false), Reload,
             "Ask a client for its plain password if pool_passwd does not know the user.";
     }
@@ -156,6 +181,11 @@ parameters! {
             "File of Diffie-Hellman parameters; '' uses built-in ones.";
         ssl_passphrase_command: String = text(""), Reload,
             "Command that prints the passphrase of the private key; %p is the prompt.";
+        ssl_min_protocol_version: SslMinProtocolVersion =
+            words("TLSv1.2", SslMinProtocolVersion::WORDS), Reload,
+            "Oldest version of TLS that is spoken (ours).";
+        ssl_max_protocol_version: SslMaxProtocolVersion = words("newest", SslMaxProtocolVersion::WORDS), Reload,
+            "Newest version of TLS that is spoken (ours).";
     }
     Log {
         log_destination: String = checked("stderr", log_destinations), Reload,
@@ -178,6 +208,8 @@ parameters! {
             "Log the names of hosts, not only the addresses.";
         log_pcp_processes: bool = switch(false), Reload,
             "Log processes for pcp tools that start and end.";
+        log_min_duration_statement: i64 = millis(-1, -1, INT_MAX), Session,
+            "Log statements that take this long or longer, with their time; 0 is all, -1 is none (ours).";
         log_statement: bool = switch(false), Session,
             "Log each statement.";
         log_per_node_statement: bool = switch(false), Session,
@@ -264,7 +296,7 @@ parameters! {
     }
     Streaming {
         sr_check_period: i64 = seconds(10, 0, INT_MAX), Reload,
-            "Time between two looks at roles and delays; 0 never looks at delays.";
+            "Time between two looks at roles and delays; 0 looks at roles every 10 s and logs no delays.";
         sr_check_user: String = text(""), Reload,
             "User for these looks.";
         sr_check_password: String = text("").hidden(), Reload,
@@ -278,7 +310,7 @@ parameters! {
         prefer_lower_delay_standby: bool = switch(false), Reload,
             "Reads that a late standby does not get go to a less late one before the primary.";
         replication_delay_source_cmd: String = text(""), Reload,
-            "Command that prints the delays, instead of asking the primary.";
+            "Command that prints the delays in ms: a number a server, or a number a standby; -1 is down.";
         replication_delay_source_timeout: i64 = int(10, 1, 3600), Reload,
             "Seconds that this command may take.";
     }
@@ -298,7 +330,7 @@ parameters! {
         health_check_period: PerNode<i64> = seconds(0, 0, INT_MAX).all_or_each(), Reload,
             "Time between two checks of a server; 0 does not check.";
         health_check_timeout: PerNode<i64> = seconds(20, 0, INT_MAX).all_or_each(), Reload,
-            "Time that one check may take; 0 leaves it to the network.";
+            "Time that one attempt may take; with 0 it is a minute.";
         health_check_user: PerNode<String> = text("").all_or_each(), Reload,
             "User for the check.";
         health_check_password: PerNode<String> = text("").hidden().all_or_each(), Reload,
@@ -312,7 +344,7 @@ parameters! {
         connect_timeout: PerNode<i64> = millis(10000, 0, INT_MAX).all_or_each(), Reload,
             "Time that a connection to a server may take to open; 0 leaves it to the network.";
         health_check_test: bool = switch(false), Init,
-            "Let a test declare a healthy server dead with a file.";
+            "Let a test declare a healthy server dead with the file backend_down_request in work_dir.";
     }
     Failover {
         failover_command: String = text(""), Reload,
@@ -333,6 +365,12 @@ parameters! {
             "Attach a detached standby that streams again.";
         auto_failback_interval: i64 = seconds(60, 0, INT_MAX), Reload,
             "Least time between two such attachments.";
+        failover_session_policy: FailoverSessionPolicy = words("keep", FailoverSessionPolicy::WORDS), Reload,
+            "What becomes of sessions that use a failing server (ours).";
+        failover_wait_timeout: i64 = seconds(30, 0, INT_MAX), Reload,
+            "Time that a statement waits for a new primary before it fails; 0 is not at all (ours).";
+        pause_timeout: i64 = seconds(0, 0, INT_MAX), Session,
+            "Time that a statement waits for the end of a pause before it fails; 0 is without limit (ours).";
     }
     Recovery {
         recovery_user: String = text(""), Reload,
@@ -502,13 +540,19 @@ parameters! {
             "Addresses to offer it on; '*' means all (ours).";
         rest_api_port: i64 = int(8080, 1, 65535), Init,
             "Port of the REST API (ours).";
+        rest_api_ssl: bool = switch(false), Reload,
+            "HTTPS with the files of ssl_cert and ssl_key on the port; the Unix socket stays as it is (ours).";
         rest_api_jwt_enabled: bool = switch(false), Reload,
             "Ask for a token (ours).";
         rest_api_jwt_secret: String =
             text("").hidden().was(&["rest_api_secret", "rest_api_secret_key"]), Reload,
-            "Secret that tokens are signed with; at least 32 bytes are advised (ours).";
+            "Secret that tokens are signed with, of 32 bytes or more; another one makes all tokens void (ours).";
         rest_api_jwt_expiry: i64 = seconds(3600, 1, INT_MAX).was(&["rest_api_token_expiry"]), Reload,
             "Time a token is good for (ours).";
+        rest_api_auth_file: String = text(""), Reload,
+            "Users of the REST API, name:role:verifier a line; '' takes those of pcp.conf as operators (ours).";
+        rest_api_allowed_hosts: Vec<String> = list("", ','), Reload,
+            "Names of this host that requests may be made to, besides localhost and addresses (ours).";
     }
     Mqtt {
         mqtt_enabled: bool = switch(false).was(&["enable_mqtt"]), Init,

@@ -46,8 +46,26 @@ words! {
         Raw = "raw",
         SnapshotIsolation = "snapshot_isolation",
     }
+    /// `backend_sslmode`: how connections to a server are secured.
+    BackendSslmode {
+        Auto = "auto",
+        Disable = "disable",
+        Allow = "allow",
+        Prefer = "prefer",
+        Require = "require",
+        VerifyCa = "verify-ca",
+        VerifyFull = "verify-full",
+    }
+    /// `ssl_min_protocol_version`.
+    SslMinProtocolVersion { V1 = "TLSv1", V1_1 = "TLSv1.1", V1_2 = "TLSv1.2", V1_3 = "TLSv1.3" }
+    /// `ssl_max_protocol_version`; `newest` is what the library has.
+    SslMaxProtocolVersion { Newest = "newest" | "", V1 = "TLSv1", V1_1 = "TLSv1.1", V1_2 = "TLSv1.2", V1_3 = "TLSv1.3" }
     /// `io_method`: how a worker waits for its sockets.
     IoMethod { Auto = "auto", IoUring = "io_uring", Epoll = "epoll" }
+    /// `failover_session_policy`: sessions go on without the server, or end as pgpool-II's do.
+    FailoverSessionPolicy { Keep = "keep", Disconnect = "disconnect" }
+    /// `pcp_node_info_format`: the order of the fields, by the version of pgpool-II that has it.
+    PcpNodeInfoFormat { V4_4 = "4.4", V4_3 = "4.3" }
     /// `log_format`.
     LogFormat { Text = "text", Json = "json" }
     /// `process_management_mode`.

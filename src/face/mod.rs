@@ -1,4 +1,6 @@
 //! What the admin core looks like outside.
 #![forbid(unsafe_code)]
 
+pub mod pcp;
+pub mod rest;
 pub mod sql;

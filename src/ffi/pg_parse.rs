@@ -10,8 +10,8 @@ pub use pg_raw_parse::{ConstValue, Node, nodes};
 
 /// Numbers that PostgreSQL's headers give to kinds of statements.
 pub mod kinds {
-    use pg_raw_parse::raw::ObjectType;
     pub use pg_raw_parse::raw::{DiscardMode, TransactionStmtKind, VariableSetKind};
+    use pg_raw_parse::raw::{ObjectType, OnCommitAction};
 
     /// Whether what a DROP names are relations.
     pub fn is_relation(kind: ObjectType::Type) -> bool {
@@ -23,6 +23,11 @@ pub mod kinds {
                 | ObjectType::OBJECT_SEQUENCE
                 | ObjectType::OBJECT_FOREIGN_TABLE
         )
+    }
+
+    /// Whether a temporary relation ends with the transaction that creates it.
+    pub fn is_dropped_at_commit(action: OnCommitAction::Type) -> bool {
+        action == OnCommitAction::ONCOMMIT_DROP
     }
 
     /// `DECLARE … WITH HOLD`.

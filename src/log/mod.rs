@@ -175,6 +175,7 @@ macro_rules! say {
 }
 
 /// A record with DETAIL, HINT and CONTEXT lines, each with a prefix of its own.
+#[derive(Clone, Debug)]
 pub struct Line {
     level: Level,
     text: String,
@@ -253,6 +254,11 @@ impl Line {
         }
     }
 
+    /// Message and severity, without what the record says further.
+    pub fn first(&self) -> (Level, &str) {
+        (self.level, &self.text)
+    }
+
     fn object(&self) -> String {
         with_facts(|facts| json::render(facts, self.level.name(), &self.text, &self.more))
     }
@@ -268,6 +274,14 @@ impl Line {
                 with_facts(|facts| format!("{}{label}:  {text}", prefix.render(facts)))
             })
             .collect()
+    }
+}
+
+/// The record as it would be written, without a prefix.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:  {}", self.level.name(), self.text)?;
+        self.more.iter().try_for_each(|(label, text)| write!(f, "\n{label}:  {text}"))
     }
 }
 

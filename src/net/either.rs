@@ -5,9 +5,12 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use openssl::ssl::Ssl;
+
 use super::epoll::Epoll;
+use super::guard::Guards;
 use super::uring::Uring;
-use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Waker, Wire};
+use super::{Address, Chunk, ConnId, Event, Home, Listener, Owner, Peer, Socket, Waker, Wire};
 use crate::sys::ring::Ring;
 
 /// How the kernel is spoken to.
@@ -17,42 +20,53 @@ pub enum Method {
     IoUring,
     /// Works everywhere.
     Epoll,
-    /// io_uring where the kernel allows it.
-    Auto,
 }
 
 /// All sockets of one process.
-pub enum Net {
-    /// Over epoll.
+pub struct Net {
+    sockets: Sockets,
+    guards: Guards,
+}
+
+enum Sockets {
     Epoll(Box<Epoll>),
-    /// Over io_uring.
     Uring(Box<Uring>),
 }
 
 /// The same call to whichever it is.
 macro_rules! either {
-    ($self:expr, $net:ident => $call:expr) => {
-        match $self {
-            Net::Epoll($net) => $call,
-            Net::Uring($net) => $call,
+    ($sockets:expr, $net:ident => $call:expr) => {
+        match $sockets {
+            Sockets::Epoll($net) => $call,
+            Sockets::Uring($net) => $call,
         }
     };
 }
 
 impl Net {
-    /// Makes what is asked for; after the fork, since neither kind may cross it.
+    /// Makes what is asked for, for about so many sockets; after the fork, since neither kind may cross it. Where the
+    /// kernel refuses io_uring it is epoll, and `refused` hears why: a process that waits in another way serves its
+    /// clients, one that ends does not.
     ///
     /// # Errors
-    /// When the kernel does not allow it, or has no descriptor left.
-    pub fn new(method: Method, listeners: Vec<Listener>) -> io::Result<Net> {
-        Ok(match method {
-            Method::Epoll => Net::Epoll(Box::new(Epoll::new(listeners)?)),
-            Method::IoUring => Net::Uring(Box::new(Uring::new(Ring::new()?, listeners))),
-            Method::Auto => match Ring::new() {
-                Ok(ring) => Net::Uring(Box::new(Uring::new(ring, listeners))),
-                Err(_) => Net::Epoll(Box::new(Epoll::new(listeners)?)),
-            },
-        })
+    /// When the kernel has no descriptor left.
+    pub fn new(
+        method: Method,
+        sockets: usize,
+        listeners: Vec<Listener>,
+        refused: impl FnOnce(io::Error),
+    ) -> io::Result<Net> {
+        if method == Method::IoUring {
+            match Ring::new(sockets) {
+                Ok(ring) => return Ok(Net::over(Sockets::Uring(Box::new(Uring::new(ring, listeners))))),
+                Err(error) => refused(error),
+            }
+        }
+        Ok(Net::over(Sockets::Epoll(Box::new(Epoll::new(listeners)?))))
+    }
+
+    fn over(sockets: Sockets) -> Net {
+        Net { sockets, guards: Guards::default() }
     }
 
     /// Why io_uring cannot be used here, if so.
@@ -60,7 +74,7 @@ impl Net {
     /// # Errors
     /// What the kernel says.
     pub fn probe() -> io::Result<()> {
-        Ring::new().map(drop)
+        Ring::new(0).map(drop)
     }
 
     /// Reports `Watched(number)` when `fd`, which must stay open, is readable. Who is told reads it empty.
@@ -68,9 +82,9 @@ impl Net {
     /// # Errors
     /// What the kernel says.
     pub fn watch(&mut self, fd: RawFd, number: usize) -> io::Result<()> {
-        match self {
-            Net::Epoll(net) => net.watch(fd, number),
-            Net::Uring(net) => {
+        match &mut self.sockets {
+            Sockets::Epoll(net) => net.watch(fd, number),
+            Sockets::Uring(net) => {
                 net.watch(fd, number);
                 Ok(())
             }
@@ -83,9 +97,9 @@ impl Net {
     /// What the kernel says.
     pub fn waker(&mut self, number: usize) -> io::Result<Waker> {
         let waker = Waker::new()?;
-        match self {
-            Net::Epoll(net) => net.watch_waker(waker.clone(), number)?,
-            Net::Uring(net) => net.watch_waker(waker.clone(), number),
+        match &mut self.sockets {
+            Sockets::Epoll(net) => net.watch_waker(waker.clone(), number)?,
+            Sockets::Uring(net) => net.watch_waker(waker.clone(), number),
         }
         Ok(waker)
     }
@@ -95,23 +109,23 @@ impl Net {
     /// # Errors
     /// What the kernel says.
     pub fn listen(&mut self, on: bool) -> io::Result<()> {
-        either!(self, net => net.listen(on))
+        either!(&mut self.sockets, net => net.listen(on))
     }
 
     /// Whether news of a client can go to a process that is held up: a wait over io_uring stands on its own, while
     /// epoll tells who really waits. Others must look from time to time.
     pub fn misses_clients(&self) -> bool {
-        matches!(self, Net::Uring(_))
+        matches!(self.sockets, Sockets::Uring(_))
     }
 
     /// Has `Incoming` reported for every listening socket: a client may wait there.
     pub fn look_at_listeners(&mut self) {
-        either!(self, net => net.look_at_listeners());
+        either!(&mut self.sockets, net => net.look_at_listeners());
     }
 
     /// Closes the listening sockets for good: a client that comes now is refused, not kept waiting.
     pub fn stop_listening(&mut self) {
-        either!(self, net => net.stop_listening());
+        either!(&mut self.sockets, net => net.stop_listening());
     }
 
     /// Takes one waiting client; `None` when another process was quicker.
@@ -119,7 +133,7 @@ impl Net {
     /// # Errors
     /// What the kernel says, for instance that descriptors have run out.
     pub fn accept(&mut self, listener: usize) -> io::Result<Option<(Socket, Peer)>> {
-        either!(self, net => net.accept(listener))
+        either!(&mut self.sockets, net => net.accept(listener))
     }
 
     /// Takes charge of a client's socket.
@@ -127,18 +141,18 @@ impl Net {
     /// # Errors
     /// What the kernel says.
     pub fn add(&mut self, socket: Socket, owner: Owner) -> io::Result<ConnId> {
-        either!(self, net => net.add(socket, owner))
+        either!(&mut self.sockets, net => net.add(socket, owner))
     }
 
     /// Whether no connection is in charge.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        either!(self, net => net.is_empty())
+        either!(&self.sockets, net => net.is_empty())
     }
 
     /// Whether a peer is still waited for to take our last words: `tick` must go on.
     pub fn is_closing(&self) -> bool {
-        either!(self, net => net.is_closing())
+        either!(&self.sockets, net => net.is_closing())
     }
 
     /// Waits for something to happen, at most `timeout`; not at all when work is left over.
@@ -146,66 +160,138 @@ impl Net {
     /// # Errors
     /// What the kernel says, but for interruption by a signal.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        either!(self, net => net.wait(timeout))
+        self.flush();
+        let timeout = if self.guards.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
+        either!(&mut self.sockets, net => net.wait(timeout))
     }
 
     /// The next thing that happened; `None` when the turn is over.
     pub fn next_event(&mut self) -> Option<Event> {
-        either!(self, net => net.next_event())
+        loop {
+            if let Some(event) = self.guards.pending.pop_front() {
+                return Some(event);
+            }
+            match either!(&mut self.sockets, net => net.next_event())? {
+                Event::Received(id, _, chunk) if self.guards.has(id) => self.open(id, Some(chunk)),
+                event => {
+                    if let Event::Closed(id, ..) = &event {
+                        self.guards.remove(*id);
+                    }
+                    return Some(event);
+                }
+            }
+        }
+    }
+
+    /// Opens sealed bytes; without any, begins the handshake.
+    fn open(&mut self, id: ConnId, sealed: Option<Chunk>) {
+        let Net { sockets, guards } = self;
+        let (sealed, over) = guards.receive(id, sealed, &mut |bytes| sockets.send(id, bytes));
+        sealed.into_iter().for_each(|chunk| self.give_back(chunk));
+        if let Some((owner, reason)) = over {
+            self.guards.remove(id);
+            either!(&mut self.sockets, net => net.close(id));
+            self.guards.pending.push_back(Event::Closed(id, owner, reason));
+        }
+        self.flush();
+    }
+
+    /// Seals what sessions have sent in this turn.
+    fn seal(&mut self) {
+        let Net { sockets, guards } = self;
+        while let Some(id) = guards.next_dirty() {
+            guards.seal(id, &mut |bytes| sockets.send(id, bytes));
+        }
+    }
+
+    /// Nothing is sent behind what waits.
+    fn say_goodbye(&mut self, id: ConnId) {
+        let Net { sockets, guards } = self;
+        guards.finish(id, &mut |bytes| sockets.send(id, bytes));
     }
 
     /// Returns a buffer for the next bytes.
     pub fn give_back(&mut self, chunk: Chunk) {
-        either!(self, net => net.give_back(chunk));
+        match chunk.home {
+            Home::Guards => self.guards.give_back(chunk.data),
+            Home::Nowhere => {}
+            Home::Reader | Home::Kernel(_) => either!(&mut self.sockets, net => net.give_back(chunk)),
+        }
     }
 
     /// Once a second: a peer that does not read our last words is not waited for for ever.
     pub fn tick(&mut self, now: Instant) {
-        either!(self, net => net.tick(now));
+        either!(&mut self.sockets, net => net.tick(now));
     }
 
     /// Sends what the last event produced; io_uring does that for the whole turn in `wait`.
     pub fn flush(&mut self) {
-        if let Net::Epoll(net) = self {
+        self.seal();
+        if let Sockets::Epoll(net) = &mut self.sockets {
             net.flush();
         }
     }
 
     /// Gives what is queued its last try: the process ends.
     pub fn finish(&mut self) {
-        match self {
-            Net::Epoll(net) => net.flush(),
-            Net::Uring(net) => net.finish(),
+        self.seal();
+        match &mut self.sockets {
+            Sockets::Epoll(net) => net.flush(),
+            Sockets::Uring(net) => net.finish(),
         }
+    }
+}
+
+impl Sockets {
+    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        either!(self, net => net.send(id, bytes));
     }
 }
 
 impl Wire for Net {
     fn send(&mut self, id: ConnId, bytes: &[u8]) {
-        either!(self, net => net.send(id, bytes));
+        if self.guards.is_empty() || !self.guards.has(id) {
+            return self.sockets.send(id, bytes);
+        }
+        let Net { sockets, guards } = self;
+        guards.send(id, bytes, &mut |sealed| sockets.send(id, sealed));
     }
 
+    /// What waits to be sealed is less than a record, and not counted: `Drained` follows from the socket's queue alone.
     fn queued(&self, id: ConnId) -> usize {
-        either!(self, net => net.queued(id))
+        either!(&self.sockets, net => net.queued(id))
     }
 
     fn pause(&mut self, id: ConnId) {
-        either!(self, net => net.pause(id));
+        either!(&mut self.sockets, net => net.pause(id));
     }
 
     fn resume(&mut self, id: ConnId) {
-        either!(self, net => net.resume(id));
+        either!(&mut self.sockets, net => net.resume(id));
     }
 
     fn close(&mut self, id: ConnId) {
-        either!(self, net => net.close(id));
+        self.say_goodbye(id);
+        either!(&mut self.sockets, net => net.close(id));
     }
 
     fn close_when_sent(&mut self, id: ConnId) {
-        either!(self, net => net.close_when_sent(id));
+        self.say_goodbye(id);
+        either!(&mut self.sockets, net => net.close_when_sent(id));
+    }
+
+    fn secure(&mut self, id: ConnId, owner: Owner, ssl: Ssl, already: &[u8]) {
+        if let Err(reason) = self.guards.add(id, owner, ssl) {
+            either!(&mut self.sockets, net => net.close(id));
+            self.guards.pending.push_back(Event::Closed(id, owner, reason));
+            return;
+        }
+        let data: Box<[u8]> = already.into();
+        let sealed = (!data.is_empty()).then_some(Chunk { length: data.len(), data, home: Home::Nowhere });
+        self.open(id, sealed);
     }
 
     fn connect(&mut self, address: &Address, owner: Owner) -> io::Result<ConnId> {
-        either!(self, net => net.connect(address, owner))
+        either!(&mut self.sockets, net => net.connect(address, owner))
     }
 }

@@ -14,7 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::conn::Conn;
-use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Waker, Wire};
+use super::{Address, Chunk, ConnId, Event, Home, Listener, Owner, Peer, Socket, Waker};
 use crate::sys;
 
 /// Size of the receive buffer: large enough that bulk data is moved in few calls, small enough for the L2 cache.
@@ -31,7 +31,7 @@ const FIRST_CONN: usize = 4096;
 const FIRST_WATCHED: usize = 2048;
 
 /// All sockets of one process.
-pub struct Epoll {
+pub(super) struct Epoll {
     poll: Poll,
     events: Events,
     conns: Vec<Option<Conn>>,
@@ -55,7 +55,7 @@ impl Epoll {
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
-    pub fn new(listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(super) fn new(listeners: Vec<Listener>) -> io::Result<Self> {
         Ok(Epoll {
             poll: Poll::new()?,
             events: Events::with_capacity(512),
@@ -77,7 +77,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What epoll says.
-    pub fn watch(&mut self, fd: RawFd, number: usize) -> io::Result<()> {
+    pub(super) fn watch(&mut self, fd: RawFd, number: usize) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&fd), Token(FIRST_WATCHED + number), Interest::READABLE)
     }
 
@@ -85,7 +85,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What epoll says.
-    pub fn listen(&mut self, on: bool) -> io::Result<()> {
+    pub(super) fn listen(&mut self, on: bool) -> io::Result<()> {
         if on == self.listening {
             return Ok(());
         }
@@ -101,12 +101,12 @@ impl Epoll {
     }
 
     /// Has `Incoming` reported for every listening socket.
-    pub fn look_at_listeners(&mut self) {
+    pub(super) fn look_at_listeners(&mut self) {
         self.pending.extend((0..self.listeners.len()).map(Event::Incoming));
     }
 
     /// Closes the listening sockets for good: a client that comes now is refused, not kept waiting.
-    pub fn stop_listening(&mut self) {
+    pub(super) fn stop_listening(&mut self) {
         // One that another process has open as well would stay in the set though we have closed it.
         if let Err(e) = self.listen(false) {
             crate::say!(Warning, "could not stop to wait for clients: {}", e);
@@ -118,7 +118,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn watch_waker(&mut self, waker: Waker, number: usize) -> io::Result<()> {
+    pub(super) fn watch_waker(&mut self, waker: Waker, number: usize) -> io::Result<()> {
         self.watch(waker.as_fd().as_raw_fd(), number)?;
         self.wakers.push(waker);
         Ok(())
@@ -128,7 +128,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What the kernel says, for instance that descriptors have run out.
-    pub fn accept(&mut self, listener: usize) -> io::Result<Option<(Socket, Peer)>> {
+    pub(super) fn accept(&mut self, listener: usize) -> io::Result<Option<(Socket, Peer)>> {
         let Some(listener) = self.listeners.get(listener) else { return Ok(None) };
         listener.accept()
     }
@@ -137,7 +137,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What epoll says.
-    pub fn add(&mut self, socket: Socket, owner: Owner) -> io::Result<ConnId> {
+    pub(super) fn add(&mut self, socket: Socket, owner: Owner) -> io::Result<ConnId> {
         self.insert(socket, owner, false)
     }
 
@@ -148,7 +148,7 @@ impl Epoll {
     }
 
     /// Whether a peer is still waited for to take our last words: `tick` must go on.
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.conns.iter().flatten().any(|conn| conn.closing)
     }
 
@@ -156,7 +156,7 @@ impl Epoll {
     ///
     /// # Errors
     /// What epoll says, but for interruption by a signal.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.ready.extend(self.again.drain(..));
         let timeout =
             if self.ready.is_empty() && self.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -186,7 +186,7 @@ impl Epoll {
     }
 
     /// The next thing that happened; `None` when the turn is over.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<Event> {
         if let Some(event) = self.pending.pop_front() {
             return Some(event);
         }
@@ -211,12 +211,12 @@ impl Epoll {
     }
 
     /// Returns a buffer for the next bytes.
-    pub fn give_back(&mut self, chunk: Chunk) {
+    pub(super) fn give_back(&mut self, chunk: Chunk) {
         self.buffers.push(chunk.data);
     }
 
     /// Once a second: a peer that does not read our last words is not waited for longer than this.
-    pub fn tick(&mut self, now: Instant) {
+    pub(super) fn tick(&mut self, now: Instant) {
         for index in 0..self.conns.len() as u32 {
             let Some(Some(conn)) = self.conns.get_mut(index as usize) else { continue };
             if conn.closing && *conn.close_by.get_or_insert(now + LINGER) <= now {
@@ -226,7 +226,7 @@ impl Epoll {
     }
 
     /// Sends what the last event produced.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         while let Some(index) = self.dirty.pop() {
             let Some(Some(conn)) = self.conns.get_mut(index as usize) else { continue };
             conn.dirty = false;
@@ -330,7 +330,7 @@ impl Epoll {
                 Some(Event::Received(
                     ConnId::new(index, conn.generation),
                     conn.owner,
-                    Chunk { data, length, number: None },
+                    Chunk { data, length, home: Home::Reader },
                 ))
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -391,8 +391,9 @@ impl Epoll {
     }
 }
 
-impl Wire for Epoll {
-    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+/// What `Wire` promises, for bytes as they are.
+impl Epoll {
+    pub(super) fn send(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conn(id) else { return };
         conn.send(bytes);
         if !conn.dirty {
@@ -401,20 +402,20 @@ impl Wire for Epoll {
         }
     }
 
-    fn queued(&self, id: ConnId) -> usize {
+    pub(super) fn queued(&self, id: ConnId) -> usize {
         match self.conns.get(id.index as usize) {
             Some(Some(conn)) if conn.generation == id.generation => conn.queued(),
             _ => 0,
         }
     }
 
-    fn pause(&mut self, id: ConnId) {
+    pub(super) fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.paused = true;
         }
     }
 
-    fn resume(&mut self, id: ConnId) {
+    pub(super) fn resume(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id)
             && conn.paused
             && !conn.closing
@@ -426,7 +427,7 @@ impl Wire for Epoll {
         }
     }
 
-    fn close(&mut self, id: ConnId) {
+    pub(super) fn close(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             if !conn.blocked {
                 conn.flush();
@@ -435,7 +436,7 @@ impl Wire for Epoll {
         }
     }
 
-    fn close_when_sent(&mut self, id: ConnId) {
+    pub(super) fn close_when_sent(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.closing = true;
             conn.paused = true;
@@ -446,7 +447,7 @@ impl Wire for Epoll {
         }
     }
 
-    fn connect(&mut self, address: &Address, owner: Owner) -> io::Result<ConnId> {
+    pub(super) fn connect(&mut self, address: &Address, owner: Owner) -> io::Result<ConnId> {
         self.insert(Socket::connect(address)?, owner, true)
     }
 }

@@ -7,6 +7,7 @@
 mod conn;
 mod either;
 mod epoll;
+mod guard;
 mod names;
 mod resolve;
 mod socket;
@@ -23,6 +24,10 @@ pub use waker::Waker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use openssl::ssl::Ssl;
+
+use crate::tls::Secured;
 
 /// A queue longer than this makes its filler wait for `Drained`.
 pub const HIGH_WATER: usize = 256 * 1024;
@@ -68,8 +73,20 @@ pub enum Address {
 pub struct Chunk {
     data: Box<[u8]>,
     length: usize,
-    /// Which of the kernel's buffers it is, if it is one.
-    number: Option<u16>,
+    home: Home,
+}
+
+/// Where a buffer goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// The one that reads.
+    Reader,
+    /// The kernel, under this number.
+    Kernel(u16),
+    /// What opens sealed bytes.
+    Guards,
+    /// Nobody: it was made for once.
+    Nowhere,
 }
 
 impl Chunk {
@@ -85,6 +102,8 @@ pub enum Event {
     Incoming(usize),
     /// An outgoing connection stands.
     Connected(ConnId, Owner),
+    /// A handshake is done: from here on bytes are sealed.
+    Secured(ConnId, Owner, Box<Secured>),
     /// Bytes arrived.
     Received(ConnId, Owner, Chunk),
     /// The output queue, which had been long, is empty again.
@@ -109,6 +128,9 @@ pub trait Wire {
     fn close(&mut self, id: ConnId);
     /// Closes when the queued bytes have left.
     fn close_when_sent(&mut self, id: ConnId);
+    /// Begins TLS; `Secured` or `Closed` follows. `already`: bytes of the handshake that have arrived. What is sent
+    /// meanwhile leaves behind the handshake.
+    fn secure(&mut self, id: ConnId, owner: Owner, ssl: Ssl, already: &[u8]);
     /// Begins to connect; `Connected` or `Closed` follows.
     fn connect(&mut self, address: &Address, owner: Owner) -> std::io::Result<ConnId>;
 }

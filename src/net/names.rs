@@ -78,13 +78,8 @@ impl Names {
     }
 
     fn ask(&mut self, ip: IpAddr) -> bool {
-        let (sender, waker, look_up) = (self.sender.clone(), self.waker.clone(), self.look_up);
-        let thread = std::thread::Builder::new().name("names".into()).stack_size(256 * 1024);
-        let started = thread.spawn(move || {
-            // The receiver is gone only when the process ends.
-            let _ = sender.send((ip, look_up(ip)));
-            waker.wake();
-        });
+        let look_up = self.look_up;
+        let started = self.waker.after("names", 256 * 1024, &self.sender, move || (ip, look_up(ip)));
         started.is_ok() && self.asked.insert(ip)
     }
 }

@@ -75,20 +75,15 @@ impl Resolver {
 
     fn ask(&mut self, host: &str) -> Resolved {
         let name = host.to_string();
-        let sender = self.sender.clone();
-        let waker = self.waker.clone();
-        let thread =
-            std::thread::Builder::new().name("resolver".into()).stack_size(256 * 1024).spawn(move || {
-                let answer = (name.as_str(), 0u16)
-                    .to_socket_addrs()
-                    .map(|found| found.map(|address| address.ip()).collect())
-                    .map_err(|e| e.to_string());
-                // The receiver or the waker is gone only when the process ends.
-                let _ = sender.send((name, answer));
-                waker.wake();
-            });
-        match thread {
-            Ok(_) => {
+        let look_up = move || {
+            let answer = (name.as_str(), 0u16)
+                .to_socket_addrs()
+                .map(|found| found.map(|address| address.ip()).collect())
+                .map_err(|e| e.to_string());
+            (name, answer)
+        };
+        match self.waker.after("resolver", 256 * 1024, &self.sender, look_up) {
+            Ok(()) => {
                 self.known.insert(host.to_string(), State::Asked);
                 Resolved::Wait
             }

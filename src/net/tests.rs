@@ -30,9 +30,14 @@ fn stream() -> (Socket, UnixStream) {
     (Socket::Unix(mio::net::UnixStream::from_std(ours)), peer)
 }
 
+/// The smallest rings: two thousand connections must get along with them, too.
+fn net(method: Method) -> Net {
+    Net::new(method, 1, Vec::new(), |error| panic!("{error}")).unwrap()
+}
+
 impl Pair {
     fn new(method: Method) -> Pair {
-        let mut net = Net::new(method, Vec::new()).unwrap();
+        let mut net = net(method);
         let (socket, peer) = stream();
         let id = net.add(socket, Owner::Client(0)).unwrap();
         Pair { net, id, peer }
@@ -106,6 +111,96 @@ cases! {
     a_close_with_a_send_under_way_frees_the_connection
     a_connection_to_nobody_is_told
     two_thousand_connections_are_all_served
+    a_secured_connection_keeps_all_promises
+    what_is_no_handshake_ends_the_connection
+}
+
+/// TLS of this process with itself: a self-signed certificate, and the client's side in a thread.
+fn contexts() -> (openssl::ssl::SslContext, openssl::ssl::SslConnector) {
+    use openssl::ssl::{SslConnector, SslContext, SslMethod, SslVerifyMode};
+    let key = openssl::rsa::Rsa::generate(2048).unwrap();
+    let key = openssl::pkey::PKey::from_rsa(key).unwrap();
+    let mut certificate = openssl::x509::X509::builder().unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&openssl::asn1::Asn1Time::days_from_now(1).unwrap()).unwrap();
+    certificate.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    let mut server = SslContext::builder(SslMethod::tls_server()).unwrap();
+    server.set_certificate(&certificate.build()).unwrap();
+    server.set_private_key(&key).unwrap();
+    let mut client = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    client.set_verify(SslVerifyMode::NONE);
+    (server.build(), client.build())
+}
+
+fn accepting(context: &openssl::ssl::SslContext) -> Ssl {
+    let mut ssl = Ssl::new(context).unwrap();
+    ssl.set_accept_state();
+    ssl
+}
+
+/// Two megabytes each way: ours wait in a queue that drains, the peer's come while we are paused, too.
+fn a_secured_connection_keeps_all_promises(method: Method) {
+    const BULK: usize = 2 << 20;
+    let (server, client) = contexts();
+    let mut pair = Pair::new(method);
+    pair.net.secure(pair.id, Owner::Client(0), accepting(&server), &[]);
+    // Sent before the handshake is done, it leaves behind it.
+    pair.net.send(pair.id, b"early");
+    let peer = pair.peer.try_clone().unwrap();
+    peer.set_nonblocking(false).unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut stream = client.connect("localhost", peer).unwrap();
+        let mut early = [0; 5];
+        stream.read_exact(&mut early).unwrap();
+        assert_eq!(&early, b"early");
+        stream.write_all(&vec![3; BULK]).unwrap();
+        let mut got = vec![0; BULK];
+        stream.read_exact(&mut got).unwrap();
+        assert!(got.iter().all(|byte| *byte == 1));
+        stream.shutdown().unwrap();
+    });
+    let (mut got, mut seen) = (0, Vec::new());
+    let until = Instant::now() + Duration::from_secs(60);
+    while got < BULK && Instant::now() < until {
+        let turn = pair.turn();
+        got += turn
+            .iter()
+            .map(|seen| if let Seen::Received(length) = seen { *length } else { 0 })
+            .sum::<usize>();
+        seen.extend(turn);
+        pair.net.pause(pair.id);
+        assert!(!pair.turn().iter().any(|seen| matches!(seen, Seen::Received(_))), "it is paused");
+        pair.net.resume(pair.id);
+    }
+    assert_eq!((got, seen.first()), (BULK, Some(&Seen::Other)), "the handshake is told first");
+    for piece in vec![1; BULK].chunks(1000) {
+        pair.net.send(pair.id, piece);
+    }
+    assert!(pair.net.queued(pair.id) > HIGH_WATER);
+    let mut seen = Vec::new();
+    while !seen.contains(&Seen::Closed) && Instant::now() < until {
+        seen.extend(pair.turn());
+    }
+    assert_eq!(seen, [Seen::Drained, Seen::Closed]);
+    assert!(pair.net.is_empty());
+    thread.join().unwrap();
+}
+
+fn what_is_no_handshake_ends_the_connection(method: Method) {
+    let (server, _) = contexts();
+    let mut pair = Pair::new(method);
+    pair.net.secure(pair.id, Owner::Client(0), accepting(&server), b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(pair.turn(), [Seen::Closed]);
+    // And byte by byte, which is one handshake like another.
+    let mut pair = Pair::new(method);
+    pair.net.secure(pair.id, Owner::Client(0), accepting(&server), &[]);
+    for byte in b"\x16\x03\x01" {
+        pair.peer.write_all(&[*byte]).unwrap();
+        assert_eq!(pair.turn(), []);
+    }
+    pair.peer.write_all(&[0xff; 64]).unwrap();
+    assert_eq!(pair.turn(), [Seen::Closed]);
 }
 
 fn a_long_queue_says_that_it_has_drained_however_slowly_it_does(method: Method) {
@@ -290,7 +385,7 @@ fn a_connection_to_nobody_is_told(method: Method) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let mut net = Net::new(method, Vec::new()).unwrap();
+    let mut net = net(method);
     let id = net.connect(&Address::Tcp(port), Owner::Backend(4)).unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     loop {
@@ -310,7 +405,7 @@ fn a_connection_to_nobody_is_told(method: Method) {
 /// More connections than the kernel has buffers, all with something to say at once, three times.
 fn two_thousand_connections_are_all_served(method: Method) {
     crate::sys::limits::raise_open_files().unwrap();
-    let mut net = Net::new(method, Vec::new()).unwrap();
+    let mut net = net(method);
     let mut peers = Vec::new();
     for number in 0..2000 {
         let (socket, peer) = stream();

@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -29,6 +31,26 @@ impl Waker {
     /// Silences it until it is rung again.
     pub(super) fn rest(&self) {
         let _ = self.0.read();
+    }
+
+    /// Has a thread of this name, with a stack of so many bytes, do the work; what it brings is sent, and this rung.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn after<T: Send + 'static>(
+        &self,
+        name: &str,
+        stack: usize,
+        sender: &Sender<T>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<()> {
+        let (sender, waker) = (sender.clone(), self.clone());
+        let whole = move || {
+            // The receiver is gone only when the process ends.
+            let _ = sender.send(work());
+            waker.wake();
+        };
+        thread::Builder::new().name(name.into()).stack_size(stack).spawn(whole).map(drop)
     }
 }
 

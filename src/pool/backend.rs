@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use super::login::Login;
 use super::{Key, Names};
+use crate::auth::pool_passwd::Secret;
 use crate::error::NodeId;
 use crate::net::{Address, ConnId};
 use crate::shm::PoolRow;
-use crate::wire::backend::TxStatus;
+use crate::tls::Secured;
+use crate::wire::backend::{ErrorFields, TxStatus};
 use crate::wire::frontend;
 
 /// What the answers to one message we sent are for. Kept in the order in which the messages were sent.
@@ -33,6 +35,11 @@ pub enum Expect {
 }
 
 impl Expect {
+    /// Whether the client waits for the ReadyForQuery that ends it.
+    pub fn is_owed(&self) -> bool {
+        matches!(self, Expect::Query | Expect::Sync { quiet: false })
+    }
+
     /// Whether ReadyForQuery ends it.
     pub fn ends_with_ready(&self) -> bool {
         matches!(self, Expect::Query | Expect::Quiet(_) | Expect::Sync { .. })
@@ -60,6 +67,10 @@ pub enum Phase {
     Resolving,
     /// Addresses still to try are behind the one being tried.
     Connecting(Vec<Address>),
+    /// The server was asked whether it speaks TLS.
+    Asking,
+    /// The TLS handshake is under way.
+    Securing,
     /// Start-up and authentication.
     Login(Box<Login>),
     /// A session has it.
@@ -80,6 +91,10 @@ pub struct Backend {
     /// Where it is connected to, for cancel requests.
     pub address: Option<Address>,
     pub phase: Phase,
+    /// What TLS has found out, if the connection is secured.
+    pub secured: Option<Box<Secured>>,
+    /// The other way was tried before: with TLS, or without.
+    pub is_second_try: bool,
     /// The session that has it or waits for it.
     pub session: Option<u32>,
     pub pid: i32,
@@ -88,8 +103,14 @@ pub struct Backend {
     pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
     /// application_name of the start-up packet: what DISCARD ALL goes back to.
     pub application_name: Option<String>,
+    /// The password of the client that it was opened with, if not one of `pool_passwd`.
+    pub sent: Option<Secret>,
     /// How the backend asked us to prove who we are.
     pub asked: crate::auth::backend_leg::AsKind,
+    /// What its session has proved, until it is logged in.
+    pub(super) secret: Option<Rc<Secret>>,
+    /// It was opened by what a client has proved: for none who has not.
+    pub(super) needs_proof: bool,
     pub expects: VecDeque<Expect>,
     pub tx: TxStatus,
     /// Name → which of the session's statements it is there.
@@ -115,7 +136,22 @@ pub struct Backend {
     pub deadline: Option<Instant>,
     pub idle_since: Instant,
     /// The server's FATAL error, kept until the connection has closed.
-    pub last_words: Option<String>,
+    pub last_words: Option<LastWords>,
+}
+
+/// Why a server has ended a connection, by its own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastWords {
+    /// The SQLSTATE.
+    pub code: String,
+    /// For the log and the client.
+    pub text: String,
+}
+
+impl From<&ErrorFields<'_>> for LastWords {
+    fn from(fields: &ErrorFields<'_>) -> Self {
+        LastWords { code: String::from_utf8_lossy(fields.code).into_owned(), text: fields.to_string() }
+    }
 }
 
 impl Backend {
@@ -134,12 +170,17 @@ impl Backend {
             conn: ConnId::NONE,
             address: None,
             phase: Phase::Resolving,
+            secured: None,
+            is_second_try: false,
             session: Some(session),
             pid: 0,
             cancel_key: Vec::new(),
             parameters: Vec::new(),
             application_name,
+            sent: None,
             asked: crate::auth::backend_leg::AsKind::Trust,
+            secret: None,
+            needs_proof: false,
             expects: VecDeque::new(),
             tx: TxStatus::Idle,
             statements: Names::default(),
@@ -165,6 +206,13 @@ impl Backend {
         frontend::put_query(out, text);
         self.expects.push_back(Expect::Quiet(purpose));
         self.statements.remove(b"");
+    }
+
+    /// It does not have that one of the session's statements.
+    pub fn forget_statement(&mut self, name: &[u8], id: u64) {
+        if self.statements.get(name) == Some(&id) {
+            self.statements.remove(name);
+        }
     }
 
     pub(super) fn lend(&mut self, unix_now: u64) {
@@ -195,7 +243,12 @@ impl Backend {
         match self.phase {
             Phase::Idle => true,
             Phase::Resetting(_) => self.session.is_none(),
-            Phase::Resolving | Phase::Connecting(_) | Phase::Login(_) | Phase::Leased => false,
+            Phase::Resolving
+            | Phase::Connecting(_)
+            | Phase::Asking
+            | Phase::Securing
+            | Phase::Login(_)
+            | Phase::Leased => false,
         }
     }
 
@@ -209,10 +262,9 @@ impl Backend {
         while self.expects.pop_front_if(|expect| *expect == Expect::CopyEnd).is_some() {}
     }
 
-    /// ReadyForQuery that the client waits for from here.
-    pub fn owed(&self) -> u32 {
-        let owed = |expect: &&Expect| matches!(expect, Expect::Query | Expect::Sync { quiet: false });
-        self.expects.iter().filter(owed).count() as u32
+    /// Whether the client has a part of a message whose end has not come.
+    pub fn is_mid_message(&self) -> bool {
+        self.passing > 0 && self.passing_to_client
     }
 
     /// Whether a statement of the client runs here.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Failure;
-use crate::auth::backend_leg::{self, AsKind};
+use crate::auth::backend_leg::{self, AsKind, LoginError};
 use crate::auth::pool_passwd::Secret;
 use crate::auth::scram::SaltedKeys;
 use crate::wire::{backend, frame::Header, frontend};
@@ -47,6 +47,12 @@ impl Login {
         }
     }
 
+    /// Over a connection that is secured by the certificate of this hash.
+    pub fn over(mut self, end_point: Option<Vec<u8>>) -> Login {
+        self.leg = self.leg.over(end_point);
+        self
+    }
+
     /// How the backend asked for a proof.
     pub fn asked(&self) -> AsKind {
         self.leg.asked()
@@ -69,7 +75,10 @@ impl Login {
         match header.kind {
             b'R' => {
                 let message = backend::authentication(body).map_err(|e| broken(&e))?;
-                self.leg.on(message, out, keys).map_err(|e| Failure::protocol(e.to_string()))?;
+                self.leg.on(message, out, keys).map_err(|e| match e {
+                    LoginError::NoSecret { .. } => Failure::no_password(e.to_string()),
+                    _ => Failure::protocol(e.to_string()),
+                })?;
             }
             b'S' => {
                 let (name, value) = backend::parameter_status(body).map_err(|e| broken(&e))?;
@@ -82,8 +91,8 @@ impl Login {
             }
             b'Z' => return Ok(Progress::Ready),
             b'E' => {
-                let text = backend::error(body).map_err(|e| broken(&e))?.to_string();
-                return Err(Failure::refused(frame.to_vec(), text));
+                let fields = backend::error(body).map_err(|e| broken(&e))?;
+                return Err(Failure::refused(frame.to_vec(), &fields));
             }
             b'N' | b'v' => {}
             kind => {

@@ -9,20 +9,25 @@ mod login;
 mod names;
 mod open;
 mod reset;
+mod secure;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub use backend::{Backend, Expect, Phase, Purpose};
+pub use backend::{Backend, Expect, LastWords, Phase, Purpose};
 pub use names::Names;
 
-use crate::auth::pool_passwd::PoolPasswd;
+use crate::auth::pool_passwd::{PoolPasswd, Secret};
 use crate::auth::scram::SaltedKeys;
+use crate::config::Config;
 use crate::error::NodeId;
 use crate::net::{Resolver, Wire};
 use crate::shm::Segment;
+use crate::tls::Connector;
+use crate::wire::backend::ErrorFields;
 
 /// What two sessions must have in common to use the same connection one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,28 +62,72 @@ pub struct Failure {
     pub answer: Option<Vec<u8>>,
     /// For the log.
     pub text: String,
+    pub trouble: Trouble,
+}
+
+/// What a failure says of later attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
     /// The host did not answer at all: the node may be down.
-    pub unreachable: bool,
+    Unreachable,
+    /// The server is there and takes no connections now: it starts, stops or recovers.
+    NotNow,
+    /// The server wants a password, and we know none.
+    NoPassword,
     /// It was a pooled connection that could not be reset; a new one may well be had.
-    pub again: bool,
+    Stale,
+    /// It will be the same again.
+    Lasting,
 }
 
 impl Failure {
     fn unreachable(text: String) -> Self {
-        Failure { answer: None, text, unreachable: true, again: false }
+        Failure { answer: None, text, trouble: Trouble::Unreachable }
     }
 
     fn protocol(text: String) -> Self {
-        Failure { answer: None, text, unreachable: false, again: false }
+        Failure { answer: None, text, trouble: Trouble::Lasting }
+    }
+
+    fn no_password(text: String) -> Self {
+        Failure { answer: None, text, trouble: Trouble::NoPassword }
     }
 
     fn stale(text: String) -> Self {
-        Failure { answer: None, text, unreachable: false, again: true }
+        Failure { answer: None, text, trouble: Trouble::Stale }
     }
 
-    fn refused(answer: Vec<u8>, text: String) -> Self {
-        Failure { answer: Some(answer), text, unreachable: false, again: false }
+    /// The server said so. 57P01 to 57P03: admin_shutdown, crash_shutdown, cannot_connect_now.
+    fn refused(answer: Vec<u8>, fields: &ErrorFields<'_>) -> Self {
+        let not_now = matches!(fields.code, b"57P01" | b"57P02" | b"57P03");
+        let trouble = if not_now { Trouble::NotNow } else { Trouble::Lasting };
+        Failure { answer: Some(answer), text: fields.to_string(), trouble }
     }
+
+    /// Whether a later attempt may well succeed though nothing is changed here.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.trouble, Trouble::Unreachable | Trouble::NotNow)
+    }
+}
+
+/// A password that a session's client has sent in clear.
+pub struct Sent {
+    pub secret: Secret,
+    /// It serves even where `pool_passwd` has another one.
+    pub comes_first: bool,
+    /// Only the server knows whether it is right: a pooled connection will do only if it was opened with the same one.
+    pub is_unproven: bool,
+}
+
+/// The session that wants a connection.
+#[derive(Clone, Copy)]
+pub struct Borrower<'a> {
+    /// Its slot.
+    pub session: u32,
+    pub application_name: Option<&'a str>,
+    pub sent: Option<&'a Sent>,
+    /// What it has shown of its verifier, which opens connections to servers that have the same.
+    pub proved: Option<&'a Rc<Secret>>,
 }
 
 /// Answer to a session that wants a connection.
@@ -113,6 +162,33 @@ pub struct Settings {
     pub log_per_node_statement: bool,
 }
 
+impl Settings {
+    /// What a configuration says.
+    pub fn configured(config: &Config) -> Settings {
+        let sites = config.backends().into_iter().map(|backend| Site {
+            node: backend.id,
+            host: backend.hostname,
+            port: backend.port,
+            connect_timeout: connect_timeout(*config.connect_timeout.get(backend.id)),
+        });
+        Settings {
+            sites: sites.collect(),
+            connection_cache: config.connection_cache,
+            limit: (config.max_pool.max(1) * config.sessions_per_child.max(1)) as usize,
+            reset_queries: config.reset_query_list.clone(),
+            log_per_node_statement: config.log_per_node_statement,
+        }
+    }
+}
+
+/// Zero means for ever, as in pgpool-II; a day is long enough for that.
+fn connect_timeout(milliseconds: i64) -> Duration {
+    match u64::try_from(milliseconds) {
+        Ok(0) | Err(_) => Duration::from_secs(86_400),
+        Ok(milliseconds) => Duration::from_millis(milliseconds),
+    }
+}
+
 /// Where a connection's row stands, and the slot that may still have it.
 struct Row {
     node: NodeId,
@@ -120,10 +196,15 @@ struct Row {
     slot: u32,
 }
 
+/// By node.
+pub type Connectors = HashMap<NodeId, Rc<Connector>>;
+
 /// The connections.
 pub struct Pool {
     pub settings: Settings,
     pub passwords: Rc<PoolPasswd>,
+    /// For nodes whose connections are secured.
+    pub connectors: Connectors,
     backends: Vec<Option<Backend>>,
     free: Vec<u32>,
     resolver: Resolver,
@@ -147,6 +228,7 @@ impl Pool {
         Pool {
             settings,
             passwords,
+            connectors: Connectors::new(),
             backends: Vec::new(),
             free: Vec::new(),
             resolver,
@@ -168,21 +250,22 @@ impl Pool {
         self.backends.get(slot as usize)?.as_ref()
     }
 
-    /// Lends a connection to `node`, opening one when none is idle.
+    /// Lends a connection to `node`, opening one when none is idle. Only sessions that have proved something get what
+    /// was opened by a proof.
     pub fn lease(
         &mut self,
         wire: &mut dyn Wire,
         key: &Rc<Key>,
         node: NodeId,
-        application_name: Option<&str>,
-        session: u32,
+        borrower: Borrower<'_>,
         now: Instant,
     ) -> Lease {
-        if let Some(slot) = self.free_slot(key, node) {
+        let known = borrower.sent.filter(|sent| sent.is_unproven).map(|sent| &sent.secret);
+        if let Some(slot) = self.free_slot(key, node, known, borrower.proved.is_some()) {
             let unix_now = self.unix_now;
             self.touch(slot);
             let Some(backend) = self.get(slot) else { return Lease::Opening(slot) };
-            backend.session = Some(session);
+            backend.session = Some(borrower.session);
             backend.lend(unix_now);
             if matches!(backend.phase, Phase::Idle) {
                 backend.phase = Phase::Leased;
@@ -191,7 +274,7 @@ impl Pool {
             return Lease::Opening(slot);
         }
         self.make_room(wire, node);
-        self.open(wire, key, node, application_name, session, now)
+        self.open(wire, key, node, borrower, now)
     }
 
     /// Ends a connection at once.
@@ -215,7 +298,11 @@ impl Pool {
         now: Instant,
     ) -> Option<(u32, NodeId)> {
         let backend = self.get(slot)?;
-        if matches!(backend.phase, Phase::Connecting(_) | Phase::Login(_)) {
+        if matches!(backend.phase, Phase::Securing) {
+            self.fail(wire, slot, Failure::protocol(reason.to_string()));
+            return None;
+        }
+        if matches!(backend.phase, Phase::Connecting(_) | Phase::Asking | Phase::Login(_)) {
             self.attempt_failed(wire, slot, reason, now);
             return None;
         }
@@ -241,7 +328,11 @@ impl Pool {
                     Phase::Resetting(_) => {
                         self.fail(wire, slot, Failure::stale("reset timed out".to_string()))
                     }
-                    Phase::Resolving | Phase::Connecting(_) | Phase::Login(_) => {
+                    Phase::Resolving
+                    | Phase::Connecting(_)
+                    | Phase::Asking
+                    | Phase::Securing
+                    | Phase::Login(_) => {
                         self.fail(wire, slot, Failure::unreachable("timed out".to_string()));
                     }
                     Phase::Leased | Phase::Idle => {}
@@ -261,9 +352,13 @@ impl Pool {
 
     /// An idle connection, the one used last since it is the warmest; else one that is just being reset: a
     /// client that comes back at once gets its connection back.
-    fn free_slot(&self, key: &Key, node: NodeId) -> Option<u32> {
+    fn free_slot(&self, key: &Key, node: NodeId, known: Option<&Secret>, has_proved: bool) -> Option<u32> {
         self.slots()
             .filter(|(_, b)| b.node == node && b.cancels == 0 && b.is_free() && *b.key == *key)
+            .filter(|(_, b)| has_proved || !b.needs_proof)
+            .filter(|(_, b)| {
+                known.is_none_or(|known| b.sent.as_ref().is_some_and(|sent| sent.is_same(known)))
+            })
             .max_by_key(|(_, b)| (matches!(b.phase, Phase::Idle), b.idle_since))
             .map(|(slot, _)| slot)
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::login::{Login, Progress};
-use super::{Backend, Failure, Key, Lease, Outcome, Phase, Pool};
+use super::{Backend, Borrower, Failure, Key, Lease, Outcome, Phase, Pool, Sent};
 use crate::error::NodeId;
 use crate::net::{Address, Owner, Resolved, Wire};
 use crate::wire::frame;
@@ -19,16 +19,20 @@ impl Pool {
         wire: &mut dyn Wire,
         key: &Rc<Key>,
         node: NodeId,
-        application_name: Option<&str>,
-        session: u32,
+        borrower: Borrower<'_>,
         now: Instant,
     ) -> Lease {
         let Some(site) = self.site(node).cloned() else {
             return Lease::Failed(Failure::protocol(format!("backend {node} is not configured")));
         };
-        let name = application_name.map(str::to_string);
-        let mut backend = Backend::new(node, self.free_place(node), Rc::clone(key), name, session, now);
+        let name = borrower.application_name.map(str::to_string);
+        let place = self.free_place(node);
+        let mut backend = Backend::new(node, place, Rc::clone(key), name, borrower.session, now);
         backend.deadline = Some(now + site.connect_timeout);
+        let used = |sent: &&Sent| sent.comes_first || self.passwords.get(&key.user).is_none();
+        backend.sent = borrower.sent.filter(used).map(|sent| sent.secret.clone());
+        backend.secret = borrower.proved.cloned();
+        backend.needs_proof = borrower.proved.is_some();
         let slot = self.insert(backend);
         match self.resolver.resolve(&site.host, site.port, now) {
             Resolved::Wait => Lease::Opening(slot),
@@ -110,21 +114,31 @@ impl Pool {
         }
     }
 
-    /// The socket stands: sends the start-up packet.
+    /// The socket stands: asks for TLS, or logs in.
     pub fn on_connected(&mut self, wire: &mut dyn Wire, slot: u32) {
+        match self.connector_now(slot) {
+            Some(_) => self.ask_for_tls(wire, slot),
+            None => self.log_in(wire, slot),
+        }
+    }
+
+    /// Sends the start-up packet.
+    pub(super) fn log_in(&mut self, wire: &mut dyn Wire, slot: u32) {
         let nonce = (self.random)();
         let Some(backend) = self.backends.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let mut out = Vec::new();
+        let secret = backend.secret.clone();
         let login = Login::start(
             &backend.key.user,
             &backend.key.database,
             backend.application_name.as_deref(),
             &backend.key.options,
-            self.passwords.get(&backend.key.user),
+            secret.as_deref().or(backend.sent.as_ref()).or_else(|| self.passwords.get(&backend.key.user)),
             nonce,
             &mut out,
         );
-        backend.phase = Phase::Login(Box::new(login));
+        let end_point = backend.secured.as_ref().and_then(|secured| secured.end_point.clone());
+        backend.phase = Phase::Login(Box::new(login.over(end_point)));
         wire.send(backend.conn, &out);
     }
 
@@ -132,10 +146,11 @@ impl Pool {
     pub fn on_received(&mut self, wire: &mut dyn Wire, slot: u32, bytes: &[u8]) {
         let Some(backend) = self.get(slot) else { return };
         match backend.phase {
+            Phase::Asking => self.tls_answer(wire, slot, bytes),
             Phase::Login(_) => self.login_bytes(wire, slot, bytes),
             Phase::Resetting(_) => self.reset_bytes(wire, slot, bytes),
             Phase::Idle => self.idle_bytes(wire, slot, bytes),
-            Phase::Resolving | Phase::Connecting(_) | Phase::Leased => {}
+            Phase::Resolving | Phase::Connecting(_) | Phase::Securing | Phase::Leased => {}
         }
     }
 
@@ -169,6 +184,7 @@ impl Pool {
         match result {
             Ok(Progress::More) => {}
             Ok(Progress::Ready) => self.opened(slot),
+            Err(failure) if self.try_the_other_way(wire, slot, &failure) => {}
             Err(failure) => self.fail(wire, slot, failure),
         }
     }
@@ -182,6 +198,7 @@ impl Pool {
         backend.cancel_key = login.cancel_key;
         backend.parameters = login.parameters;
         backend.deadline = None;
+        backend.secret = None;
         backend.opened_at = self.unix_now;
         backend.lend(self.unix_now);
         match backend.session {

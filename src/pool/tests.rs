@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
 use crate::net::{Address, ConnId, Owner, Waker};
+use crate::tls;
 use crate::wire::backend::{self, Notice, TxStatus};
 
 #[derive(Default)]
@@ -35,6 +36,8 @@ impl Wire for FakeWire {
     fn close_when_sent(&mut self, id: ConnId) {
         self.closed.push(id);
     }
+    fn secure(&mut self, _id: ConnId, _owner: Owner, _ssl: openssl::ssl::Ssl, _already: &[u8]) {}
+
     fn connect(&mut self, address: &Address, _: Owner) -> std::io::Result<ConnId> {
         self.connected_to.push(address.clone());
         if self.refused > 0 {
@@ -50,6 +53,8 @@ struct Rig {
     wire: FakeWire,
     pool: Pool,
     key: Rc<Key>,
+    /// What the sessions have proved.
+    secret: Option<Rc<Secret>>,
     now: Instant,
     waker: Waker,
 }
@@ -71,12 +76,13 @@ impl Rig {
         };
         let resolver = Resolver::new(waker.clone());
         let pool = Pool::new(settings, Rc::default(), resolver, Box::new(|| "nonce".into()));
-        Rig { wire: FakeWire::default(), pool, key: key("u"), now: Instant::now(), waker }
+        Rig { wire: FakeWire::default(), pool, key: key("u"), secret: None, now: Instant::now(), waker }
     }
 
     fn lease(&mut self, session: u32) -> Lease {
         let key = Rc::clone(&self.key);
-        self.pool.lease(&mut self.wire, &key, 0, None, session, self.now)
+        let borrower = Borrower { session, application_name: None, sent: None, proved: self.secret.as_ref() };
+        self.pool.lease(&mut self.wire, &key, 0, borrower, self.now)
     }
 
     /// A connection that is being opened.
@@ -252,14 +258,14 @@ fn the_next_address_is_tried() {
     assert_eq!(rig.wire.connected_to.last(), Some(&other));
     rig.pool.on_closed(&mut rig.wire, slot, "refused", rig.now);
     let failure = rig.failure();
-    assert!(failure.unreachable && failure.text == "refused");
+    assert!(failure.trouble == Trouble::Unreachable && failure.text == "refused");
 }
 
 #[test]
 fn an_address_that_fails_at_once_is_told_at_once() {
     let mut rig = Rig::new("127.0.0.1");
     rig.wire.refused = 1;
-    assert!(matches!(rig.lease(0), Lease::Failed(failure) if failure.unreachable));
+    assert!(matches!(rig.lease(0), Lease::Failed(failure) if failure.trouble == Trouble::Unreachable));
     assert_eq!(rig.pool.slots().count(), 0);
 }
 
@@ -271,7 +277,7 @@ fn connecting_and_logging_in_have_one_deadline() {
     rig.pool.tick(&mut rig.wire, rig.now + Duration::from_secs(4));
     assert!(rig.pool.outcomes().is_empty());
     rig.pool.tick(&mut rig.wire, rig.now + Duration::from_secs(5));
-    assert!(rig.failure().unreachable);
+    assert_eq!(rig.failure().trouble, Trouble::Unreachable);
 }
 
 #[test]
@@ -286,6 +292,37 @@ fn the_server_s_own_refusal_is_kept_for_the_client() {
     rig.says(slot, &answer[..9]);
     rig.says(slot, &answer[9..]);
     assert_eq!(rig.failure().answer, Some(answer));
+}
+
+/// The server wants TLS after all: the second try has all that the first one had.
+#[test]
+fn what_a_session_has_proved_serves_a_second_try_too() {
+    let mut rig = Rig::new("127.0.0.1");
+    let settings = tls::Settings {
+        min_version: "TLSv1.2".into(),
+        max_version: "newest".into(),
+        ..tls::Settings::default()
+    };
+    let connector = tls::Connector::new(&tls::Wanted { mode: tls::SslMode::Allow, settings }).unwrap();
+    rig.pool.connectors.insert(0, Rc::new(connector));
+    rig.secret = Secret::parse("pw").map(Rc::new);
+    let slot = rig.opening(1);
+    let asks = b"R\0\0\0\x08\0\0\0\x03";
+    let answers = |rig: &mut Rig| {
+        rig.says(slot, asks);
+        let conn = rig.pool.get(slot).unwrap().conn;
+        rig.wire.sent[&conn].ends_with(b"p\0\0\0\x07pw\0")
+    };
+    rig.pool.on_connected(&mut rig.wire, slot);
+    assert!(answers(&mut rig));
+    let mut refusal = Vec::new();
+    let text = "no pg_hba.conf entry";
+    let notice = Notice { severity: "FATAL", code: "28000", message: text, detail: None, hint: None };
+    backend::put_error(&mut refusal, &notice);
+    rig.says(slot, &refusal);
+    rig.pool.on_connected(&mut rig.wire, slot);
+    rig.says(slot, b"N");
+    assert!(answers(&mut rig));
 }
 
 #[test]
@@ -305,7 +342,7 @@ fn a_name_that_is_not_answered_in_time_is_given_up() {
     let mut rig = Rig::new("localhost");
     rig.opening(0);
     rig.pool.tick(&mut rig.wire, rig.now + Duration::from_secs(5));
-    assert!(rig.failure().unreachable);
+    assert_eq!(rig.failure().trouble, Trouble::Unreachable);
     // The answer comes for nobody.
     rig.pool.on_resolved(&mut rig.wire, rig.now);
     assert!(rig.wire.connected_to.is_empty());

@@ -1,25 +1,17 @@
-//! The threads of the replication check: one asks one node and goes; its connection is kept for the next round.
-//!
-//! The only place of this program where a process has threads of its own: a name that does not resolve
-//! and a host that drops packets must not hold up the others. This process forks nothing.
+//! Asking the nodes of the replication check: a thread each, whose connection is kept for the next round.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 use std::time::Duration;
 
+use super::helpers::Helpers;
 use crate::auth::pool_passwd::Secret;
 use crate::cluster::ask::ask;
 use crate::cluster::client::{Client, ClientError, Target};
 use crate::cluster::probe::{Answer, Reply};
 use crate::error::NodeId;
-
-/// These threads call nothing deep; the C library's resolver is the hungriest.
-const STACK: usize = 256 * 1024;
 
 /// How to reach a node.
 pub(super) struct Job {
@@ -32,12 +24,9 @@ pub(super) struct Job {
 /// The nodes being asked. Its descriptor is readable when one of them is done.
 pub(super) struct Asking {
     seats: BTreeMap<NodeId, Seat>,
-    /// Goes up with every round and every reload.
-    round: u64,
-    /// Connections of earlier rounds are of an old configuration.
-    valid_from: u64,
-    done: (Sender<Finished>, Receiver<Finished>),
-    wake: (PipeReader, Arc<PipeWriter>),
+    helpers: Helpers<Finished>,
+    /// Goes up with every reload: connections and answers of before are of an old configuration.
+    epoch: u64,
 }
 
 #[derive(Default)]
@@ -50,64 +39,52 @@ struct Seat {
 
 struct Finished {
     id: NodeId,
-    round: u64,
+    epoch: u64,
     client: Option<Client>,
     outcome: Result<Answer, String>,
 }
 
 impl Asking {
     pub(super) fn new() -> io::Result<Asking> {
-        let (reader, writer) = io::pipe()?;
-        let wake = (reader, Arc::new(writer));
-        Ok(Asking { seats: BTreeMap::new(), round: 0, valid_from: 0, done: mpsc::channel(), wake })
-    }
-
-    /// Begins a round: answers to earlier ones come too late from now on.
-    pub(super) fn begin(&mut self) {
-        self.round += 1;
+        Ok(Asking { seats: BTreeMap::new(), helpers: Helpers::new()?, epoch: 0 })
     }
 
     /// Forgets all connections: they may be of another user or another host than configured now.
     pub(super) fn forget(&mut self) {
-        self.round += 1;
-        self.valid_from = self.round;
+        self.epoch += 1;
         self.seats.values_mut().for_each(|seat| (seat.client, seat.failing) = (None, None));
     }
 
-    /// Asks a node, unless it is still being asked.
-    pub(super) fn start(&mut self, id: NodeId, job: Job) {
+    /// Asks a node, unless it is still being asked: then that answer counts, when it comes. Whether it is worth waiting
+    /// for: one that hangs or failed last is likely to do so again.
+    pub(super) fn start(&mut self, id: NodeId, job: Job) -> bool {
+        let epoch = self.epoch;
         let seat = self.seats.entry(id).or_default();
         if seat.busy {
-            return;
+            return false;
         }
-        let (round, client, sender, wake) =
-            (self.round, seat.client.take(), self.done.0.clone(), Arc::clone(&self.wake.1));
-        let work = move || {
-            let finished = Finished::of(id, round, client, &job);
-            // The receiver lives as long as the process.
-            let _ = sender.send(finished).is_ok() && (&*wake).write_all(&[0]).is_ok();
-        };
-        match thread::Builder::new().name(format!("node {id}")).stack_size(STACK).spawn(work) {
-            Ok(_) => seat.busy = true,
+        let client = seat.client.take();
+        match self.helpers.start(format!("node {id}"), move || Finished::of(id, epoch, client, &job)) {
+            Ok(()) => seat.busy = true,
             Err(error) => seat.failing = Some(format!("could not start a thread: {error}")),
         }
+        seat.failing.is_none()
     }
 
-    /// The nodes that are done; those asked in an earlier round only free their seat.
-    pub(super) fn finished(&mut self) -> Vec<(NodeId, Reply)> {
+    /// The nodes that are done; `None`: asked before the reload, so what they said does not count.
+    pub(super) fn finished(&mut self) -> Vec<(NodeId, Option<Reply>)> {
         let mut replies = Vec::new();
-        while let Ok(finished) = self.done.1.try_recv() {
+        while let Some(finished) = self.helpers.finished() {
             let seat = self.seats.entry(finished.id).or_default();
             seat.busy = false;
-            if finished.round < self.valid_from {
+            if finished.epoch < self.epoch {
+                replies.push((finished.id, None));
                 continue;
             }
             seat.client = finished.client;
             seat.failing = finished.outcome.as_ref().err().cloned();
-            if finished.round == self.round {
-                let reply = finished.outcome.map_or_else(Reply::Failed, Reply::Answered);
-                replies.push((finished.id, reply));
-            }
+            let reply = finished.outcome.map_or_else(Reply::Failed, Reply::Answered);
+            replies.push((finished.id, Some(reply)));
         }
         replies
     }
@@ -120,21 +97,21 @@ impl Asking {
 
     /// Takes the wake-ups off the descriptor, which must be readable.
     pub(super) fn rest(&mut self) {
-        let _ = self.wake.0.read(&mut [0; 256]);
+        self.helpers.rest();
     }
 }
 
 impl AsFd for Asking {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.0.as_fd()
+        self.helpers.as_fd()
     }
 }
 
 impl Finished {
-    fn of(id: NodeId, round: u64, client: Option<Client>, job: &Job) -> Finished {
+    fn of(id: NodeId, epoch: u64, client: Option<Client>, job: &Job) -> Finished {
         match ask_over(client, job) {
-            Ok((client, answer)) => Finished { id, round, client: Some(client), outcome: Ok(answer) },
-            Err(error) => Finished { id, round, client: None, outcome: Err(error.to_string()) },
+            Ok((client, answer)) => Finished { id, epoch, client: Some(client), outcome: Ok(answer) },
+            Err(error) => Finished { id, epoch, client: None, outcome: Err(error.to_string()) },
         }
     }
 }

@@ -5,37 +5,31 @@
 //! supervisor to change the primary; changes no status itself.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use super::account;
 use super::asking::{Asking, Job};
-use crate::auth::pool_passwd::{self, PoolPasswd, Secret};
-use crate::cluster::client::Target;
-use crate::cluster::probe::{Asked, Findings, Reply, Rules, Tracker, settles_primary};
-use crate::config::{Backend, ClusteringMode, Config};
+use super::delay_source::DelaySource;
+use crate::auth::pool_passwd::PoolPasswd;
+use crate::cluster::failover::{self, Cause};
+use crate::cluster::probe::{Asked, Findings, Pace, Reply, Round, Rules, Tracker, note_given};
+use crate::config::{Backend, ClusteringMode, Config, LogStandbyDelay};
 use crate::error::NodeId;
-use crate::shm::NodeStatus;
+use crate::shm::{Hold, NodeStatus};
 use crate::supervisor::ChildContext;
-use crate::supervisor::request::{Incoming, Request};
+use crate::supervisor::request::{Incoming, Order, Request};
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{clock, process};
+use crate::sys::{clock, poll, process};
 use crate::{log, say};
 
 /// With `sr_check_period = 0` roles must be known all the same, so a round is made this often.
 const PERIOD_WITHOUT_ONE: Duration = Duration::from_secs(10);
-/// How often a round is made while there is no primary: pgpool-II looks for one every second too.
-const PERIOD_WITHOUT_PRIMARY: Duration = Duration::from_secs(1);
-/// A round closes this long after it began, with whatever is there.
-const GRACE: Duration = Duration::from_secs(1);
 /// How often the status of the nodes is looked at: a change calls for a round at once.
-const LOOK: Duration = Duration::from_millis(500);
-/// Time limit where `connect_timeout` is 0 (none): asking a node must end some time.
-const LONGEST_ASKING: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
+/// However often somebody doubts the roles: time between two rounds.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// Runs the replication check until it is told to end or the supervisor is gone.
 pub fn run(context: ChildContext) -> ! {
@@ -43,7 +37,7 @@ pub fn run(context: ChildContext) -> ! {
         Ok(()) => 0,
         Err(error) => {
             say!(Fatal, "replication check: {error}");
-            1
+            super::FAILED
         }
     };
     process::exit_now(code)
@@ -54,17 +48,18 @@ struct Check {
     signals: Signals,
     passwords: PoolPasswd,
     asking: Asking,
+    delays: DelaySource,
     tracker: Tracker,
+    pace: Pace,
     open: Option<Round>,
-    next: Instant,
+    /// When the last round began.
+    begun: Option<Instant>,
+    /// A round is wanted at once.
+    wanted: bool,
+    /// A round has been made for a node that is slow to answer, and it is slow still.
+    was_late: bool,
+    /// As the last round found it.
     statuses: Vec<NodeStatus>,
-}
-
-/// A round that waits for replies.
-struct Round {
-    closes: Instant,
-    backends: Vec<Backend>,
-    replies: BTreeMap<NodeId, Reply>,
 }
 
 impl Check {
@@ -73,9 +68,13 @@ impl Check {
             signals: Signals::new()?,
             passwords: PoolPasswd::default(),
             asking: Asking::new()?,
+            delays: DelaySource::new()?,
             tracker: Tracker::default(),
+            pace: Pace::default(),
             open: None,
-            next: Instant::now(),
+            begun: None,
+            wanted: false,
+            was_late: false,
             statuses: Vec::new(),
             context,
         };
@@ -99,8 +98,10 @@ impl Check {
                 }
             }
             while let Some(incoming) = self.context.supervisor.recv() {
-                if incoming == Incoming::Gone {
-                    return Ok(());
+                match incoming {
+                    Incoming::Gone => return Ok(()),
+                    Incoming::Order(Order::LookAtNodes) => self.wanted = true,
+                    _ => (),
                 }
             }
         }
@@ -108,10 +109,11 @@ impl Check {
 
     /// Makes ready for the configuration as it is now; a round follows at once.
     fn prepare(&mut self) {
-        self.passwords = read_passwords(&self.context);
+        self.passwords = account::passwords(&self.context);
         self.asking.forget();
+        self.delays.forget();
         self.open = None;
-        self.next = Instant::now();
+        self.wanted = true;
         let config = &self.context.config;
         if has_roles(config) && config.sr_check_user.is_empty() {
             log::Line::new(
@@ -126,78 +128,87 @@ impl Check {
 
     /// Sleeps until something comes or is due.
     fn wait(&mut self, now: Instant) -> io::Result<()> {
-        let due = self.open.as_ref().map_or(self.next, |round| round.closes);
+        let due = self.open.as_ref().map_or(self.next(now), Round::closes);
         let sleep = due.saturating_duration_since(now).min(LOOK);
-        // Rounded up: to wake a fraction of a millisecond early would be to spin.
-        let timeout = PollTimeout::try_from(sleep + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
-        let fds = [self.signals.as_fd(), self.context.supervisor.as_fd(), self.asking.as_fd()];
-        let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut polled, timeout) {
-            Ok(_) | Err(Errno::EINTR) => (),
-            Err(error) => return Err(error.into()),
-        }
-        if polled[2].any().unwrap_or(false) {
+        let fds =
+            [self.signals.as_fd(), self.context.supervisor.as_fd(), self.asking.as_fd(), self.delays.as_fd()];
+        let [_, _, asking, delays] = poll::readable(fds, Some(sleep))?;
+        if asking {
             self.asking.rest();
+        }
+        if delays {
+            self.delays.rest();
         }
         Ok(())
     }
 
+    /// When the next round is due.
+    fn next(&self, now: Instant) -> Instant {
+        let Some(begun) = self.begun else { return now };
+        let held = self.context.segment.hold().0 == Hold::Writes;
+        let period = period(&self.context.config);
+        begun + if self.wanted { LEAST } else { self.pace.interval(period, held, now) }
+    }
+
     fn advance(&mut self, now: Instant) {
-        self.take_replies();
-        if self.open.as_ref().is_some_and(|round| round.is_complete() || now >= round.closes) {
+        self.take_replies(now);
+        if self.open.as_ref().is_some_and(|round| round.is_over(now)) {
             self.close(now);
         }
-        let changed = self.statuses_changed();
-        if changed || now >= self.next {
-            self.next = self.next.min(now);
-            if self.open.is_none() {
-                self.begin(now);
-            }
+        self.take_delays();
+        self.wanted |= self.statuses() != self.statuses;
+        if self.open.is_none() && now >= self.next(now) {
+            self.begin(now);
         }
     }
 
-    fn statuses_changed(&mut self) -> bool {
+    /// What a change of calls for a round: the first client of a node is none.
+    fn statuses(&self) -> Vec<NodeStatus> {
         let segment = &self.context.segment;
-        let statuses: Vec<NodeStatus> =
-            (0..segment.sizes().nodes).map(|id| segment.node(id).status).collect();
-        let changed = statuses != self.statuses;
-        self.statuses = statuses;
-        changed
+        let status = |id| match segment.node(id).status {
+            NodeStatus::Waiting => NodeStatus::Up,
+            status => status,
+        };
+        (0..segment.sizes().nodes).map(status).collect()
     }
 
     fn begin(&mut self, now: Instant) {
-        self.asking.begin();
+        self.statuses = self.statuses();
+        (self.begun, self.wanted) = (Some(now), false);
         let config = &self.context.config;
+        if measures_delay(config) {
+            self.delays.start(config);
+        }
         let known = |id: NodeId| self.statuses.get(id).is_some_and(|status| *status != NodeStatus::Unused);
-        let backends: Vec<Backend> =
-            config.backends().into_iter().filter(|backend| known(backend.id)).collect();
-        let mut replies = BTreeMap::new();
-        for backend in &backends {
+        let backends = config.backends().into_iter().filter(|backend| known(backend.id)).collect();
+        let mut round = Round::new(backends, now);
+        for backend in round.backends.clone() {
             if has_roles(config) && !config.sr_check_user.is_empty() {
-                self.asking.start(backend.id, job(config, &self.passwords, backend));
+                let is_awaited = self.asking.start(backend.id, job(config, &self.passwords, &backend));
+                round.asked(backend.id, is_awaited);
             } else {
-                replies.insert(backend.id, Reply::NotAsked);
+                round.replied(backend.id, Reply::NotAsked);
             }
         }
-        let round = Round { closes: now + GRACE, backends, replies };
-        let complete = round.is_complete();
-        self.next = now + period(config);
+        let over = round.is_over(now);
         self.open = Some(round);
-        if complete {
+        if over {
             self.close(now);
         }
     }
 
-    fn take_replies(&mut self) {
-        let finished = self.asking.finished();
-        let Some(round) = self.open.as_mut() else { return };
-        round.replies.extend(finished);
-        // Clients that come right after the start need not wait for a node that does not answer.
-        if self.context.segment.primary().is_none() && !round.is_complete() {
-            let asked = self.asked();
-            if let Some(node) = asked.iter().find(|node| settles_primary(node, &asked)) {
-                self.request(&Request::Primary { node: Some(node.id) });
+    fn take_replies(&mut self, now: Instant) {
+        for (id, reply) in self.asking.finished() {
+            match (self.open.as_mut(), reply) {
+                (Some(round), Some(reply)) => round.replied(id, reply),
+                (None, Some(Reply::Failed(_))) => (),
+                // It can be asked again, or is there after all: not only the next period may tell of it.
+                _ => self.wanted |= !std::mem::replace(&mut self.was_late, true),
             }
+        }
+        let Some(round) = self.open.as_mut() else { return };
+        if self.context.segment.primary().is_none() {
+            round.hurry(now);
         }
     }
 
@@ -205,41 +216,72 @@ impl Check {
     fn asked(&self) -> Vec<Asked> {
         let Some(round) = &self.open else { return Vec::new() };
         let asked = |backend: &Backend| Asked {
-            id: backend.id,
-            application_name: backend.application_name.clone(),
-            always_primary: backend.always_primary,
+            backend: backend.clone(),
             status: self.context.segment.node(backend.id).status,
-            reply: round.replies.get(&backend.id).cloned().unwrap_or_else(|| self.asking.overdue(backend.id)),
+            reply: round.reply(backend.id).unwrap_or_else(|| self.asking.overdue(backend.id)),
         };
         round.backends.iter().map(asked).collect()
     }
 
     fn close(&mut self, now: Instant) {
         let asked = self.asked();
+        self.was_late &= asked.iter().any(|node| matches!(node.reply, Reply::Late));
         self.open = None;
         let current = self.context.segment.primary();
-        let findings =
-            self.tracker.round(&asked, current, &rules(&self.context.config), clock::unix_seconds());
-        let primary = findings.new_primary.unwrap_or(current);
-        if primary.is_none() {
-            self.next = self.next.min(now + PERIOD_WITHOUT_PRIMARY);
-        }
+        let rules = self.rules();
+        let findings = self.tracker.round(&asked, current, &rules, clock::unix_seconds());
+        self.pace.note(findings.unsettled, now);
         self.apply(findings);
     }
 
-    fn apply(&self, findings: Findings) {
-        for (level, text) in findings.lines {
-            log::emit(level, format_args!("{text}"));
+    fn rules(&self) -> Rules {
+        let config = &self.context.config;
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        Rules {
+            log_standby_delay: match measures_delay(config) {
+                true => config.log_standby_delay,
+                false => LogStandbyDelay::None,
+            },
+            delay_threshold: number(config.delay_threshold),
+            delay_threshold_micros: number(config.delay_threshold_by_time).saturating_mul(1000),
+            detach_false_primary: config.detach_false_primary,
+            given: self.delays.told(config),
         }
+    }
+
+    fn apply(&self, findings: Findings) {
+        findings.lines.into_iter().for_each(log::Line::emit);
         for (id, probe) in findings.probes {
             self.context.segment.set_probe(id, probe);
         }
+        // The true one first: the loss of a false one is not the loss of the primary then.
         if let Some(node) = findings.new_primary {
-            self.request(&Request::Primary { node });
+            self.request(&Request::Nodes(failover::Request::Primary { node }));
         }
-        for node in findings.answers_again {
-            self.request(&Request::BackendAnswers { node });
+        for (node, reason) in findings.false_primaries {
+            self.request(&Request::Nodes(failover::Request::Failed {
+                node,
+                reason,
+                cause: Cause::FalsePrimary,
+            }));
         }
+        for (node, streams) in findings.answers {
+            self.request(&Request::Nodes(failover::Request::Answers { node, streams }));
+        }
+    }
+
+    /// What the command has told about delays goes into the rows that the rounds have written.
+    fn take_delays(&mut self) {
+        let config = &self.context.config;
+        let nodes: Vec<NodeId> = config.backends().iter().map(|backend| backend.id).collect();
+        let primary = self.context.segment.primary();
+        let Some(told) = self.delays.finished(config, &nodes, primary).cloned() else { return };
+        for id in nodes.into_iter().filter(|id| Some(*id) != primary) {
+            let mut probe = self.context.segment.node(id).probe;
+            probe.lag_micros = told.get(&id).copied().flatten();
+            self.context.segment.set_probe(id, probe);
+        }
+        note_given(&told, primary, &self.rules()).into_iter().for_each(log::Line::emit);
     }
 
     /// A request that cannot be sent is made again by the next round, which finds the same.
@@ -250,15 +292,14 @@ impl Check {
     }
 }
 
-impl Round {
-    fn is_complete(&self) -> bool {
-        self.backends.iter().all(|backend| self.replies.contains_key(&backend.id))
-    }
-}
-
 /// Only in streaming replication do nodes have roles of their own; elsewhere the first usable one is the main node.
 fn has_roles(config: &Config) -> bool {
     config.backend_clustering_mode == ClusteringMode::StreamingReplication
+}
+
+/// `sr_check_period = 0` is for sites that do not want to hear of delays.
+fn measures_delay(config: &Config) -> bool {
+    config.sr_check_period > 0
 }
 
 fn period(config: &Config) -> Duration {
@@ -268,44 +309,11 @@ fn period(config: &Config) -> Duration {
     }
 }
 
-fn rules(config: &Config) -> Rules {
-    Rules {
-        log_standby_delay: config.log_standby_delay,
-        delay_threshold: u64::try_from(config.delay_threshold).unwrap_or(0),
-        delay_threshold_micros: u64::try_from(config.delay_threshold_by_time)
-            .unwrap_or(0)
-            .saturating_mul(1000),
-    }
-}
-
 fn job(config: &Config, passwords: &PoolPasswd, backend: &Backend) -> Job {
     let user = config.sr_check_user.clone();
-    let secret = match config.sr_check_password.as_str() {
-        "" => passwords.get(&user).cloned(),
-        password => Secret::parse(password),
-    };
-    let limit = match u64::try_from(*config.connect_timeout.get(backend.id)) {
-        Ok(millis @ 1..) => Duration::from_millis(millis).min(LONGEST_ASKING),
-        _ => LONGEST_ASKING,
-    };
-    let target = Target {
-        host: backend.hostname.clone(),
-        port: backend.port,
-        user,
-        database: config.sr_check_database.clone(),
-        application_name: "pgbalancer",
-    };
-    Job { target, secret, limit }
-}
-
-fn read_passwords(context: &ChildContext) -> PoolPasswd {
-    let Some(path) = &context.files.pool_passwd else { return PoolPasswd::default() };
-    match pool_passwd::load(path) {
-        Ok((passwords, _)) => passwords,
-        // Its absence is no fault of this process, which may need no password.
-        Err(error) => {
-            say!(Debug1, "could not read \"{}\": {error}", path.display());
-            PoolPasswd::default()
-        }
+    Job {
+        secret: account::secret(passwords, &user, &config.sr_check_password),
+        target: account::target(backend, user, &config.sr_check_database),
+        limit: account::connect_limit(config, backend),
     }
 }

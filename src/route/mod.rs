@@ -15,6 +15,7 @@ mod pattern;
 mod read;
 mod reason;
 mod redirect;
+mod repeat;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use node::{choose_balance_node, node_for_read};
 pub use pattern::{PatternError, PatternList};
 pub use reason::Reason;
 pub use redirect::{Preference, preference};
+pub use repeat::only_reads;
 
 pub use crate::cluster::relcache::{Catalog, Question, Relation, Volatility};
 pub use crate::cluster::view::{ClusterView, NodeView};

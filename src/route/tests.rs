@@ -80,11 +80,24 @@ impl Writes for TestWrites {
 }
 
 fn node(id: NodeId, weight: f64) -> NodeView {
-    NodeView { id, usable: true, weight, is_primary: id == 0, lag_bytes: Some(0), lag_micros: Some(0) }
+    NodeView {
+        id,
+        usable: true,
+        orderly: false,
+        weight,
+        is_primary: id == 0,
+        lag_bytes: Some(0),
+        lag_micros: Some(0),
+    }
 }
 
 fn cluster() -> ClusterView {
-    ClusterView { nodes: vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], primary: Some(0), main: Some(0) }
+    ClusterView {
+        nodes: vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)],
+        primary: Some(0),
+        main: Some(0),
+        ..ClusterView::default()
+    }
 }
 
 fn idle<'a>() -> SessionView<'a> {

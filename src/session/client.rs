@@ -23,6 +23,10 @@ const MAX_INPUT: usize = 64 * 1024;
 impl Session {
     /// Bytes of the client.
     pub fn on_client(&mut self, ctx: &mut Ctx<'_>, bytes: &[u8]) {
+        if let Some(node) = self.doomed.take() {
+            // What was sent there now would be lost, and nobody could say so for certain.
+            self.part(ctx, node, "it has ended the connection");
+        }
         if self.input.is_empty() {
             let used = self.consume(ctx, bytes);
             self.input.extend_from_slice(bytes.get(used..).unwrap_or_default());
@@ -40,6 +44,9 @@ impl Session {
     /// Something has ended that the client's next frame may have waited for.
     pub fn pump(&mut self, ctx: &mut Ctx<'_>) {
         self.stalled = false;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.on = false;
+        }
         self.consume_input(ctx);
         if !self.stalled {
             ctx.wire.resume(self.client);
@@ -74,7 +81,10 @@ impl Session {
                 continue;
             }
             match self.one(ctx, rest) {
-                Step::Done(used) => at += used,
+                Step::Done(used) => {
+                    at += used;
+                    self.used(used);
+                }
                 Step::More => break,
                 Step::Stall => {
                     self.stalled = true;
@@ -83,6 +93,20 @@ impl Session {
             }
         }
         at
+    }
+
+    /// The frame at the head of the input is served: so many bytes of it are used up.
+    #[inline]
+    pub(super) fn used(&mut self, bytes: usize) {
+        if self.again.is_replaying() {
+            self.again.note_used(bytes);
+            if !self.again.is_replaying() {
+                (self.repeating, self.refused) = (None, None);
+            }
+        }
+        if self.waiting.is_some() && matches!(self.stage, Stage::Active) {
+            self.waiting = None;
+        }
     }
 
     /// Whether a node has more to swallow than it should, or the client has: answers of our own need no node.
@@ -118,7 +142,9 @@ impl Session {
         match self.stage {
             Stage::Proving { .. } => self.password_message(ctx, header, rest),
             Stage::Active => self.message(ctx, header, rest),
-            Stage::First | Stage::Waiting { .. } => Step::Stall,
+            Stage::First | Stage::UserWanted { .. } | Stage::Waiting { .. } | Stage::Asking { .. } => {
+                Step::Stall
+            }
             Stage::Cancelling | Stage::Closed => Step::Done(rest.len()),
         }
     }
@@ -154,6 +180,9 @@ impl Session {
             b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' if self.copy_in.is_some() => {
                 self.break_copy(ctx);
                 self.pass(header, rest, None)
+            }
+            b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' if self.is_aborted() => {
+                self.aborted_message(ctx, header, rest)
             }
             b'Q' => self.simple_query(ctx, header, rest),
             b'F' => self.function_call(ctx, header, rest),

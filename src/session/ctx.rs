@@ -5,9 +5,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::writes::Laggards;
+use crate::admin::{Actor, Command};
 use crate::auth::hba::Hba;
+use crate::auth::outside::Question;
 use crate::auth::pool_passwd::PoolPasswd;
+use crate::cluster::failover::Cause;
 use crate::cluster::relcache::RelCache;
+use crate::cluster::users::Users;
 use crate::cluster::view::ClusterView;
 use crate::config::Config;
 use crate::error::NodeId;
@@ -16,6 +20,7 @@ use crate::pool::Pool;
 use crate::route::RouteConfig;
 use crate::shm::Segment;
 use crate::sql;
+use crate::tls::Acceptor;
 
 /// Handed to every step of a session.
 pub struct Ctx<'a> {
@@ -36,8 +41,12 @@ pub struct Shared {
     pub relations: RelCache,
     pub laggards: Laggards,
     pub passwords: Rc<PoolPasswd>,
+    /// Answers to `auth_query`.
+    pub users: Users,
     /// Rules of pool_hba.conf when `enable_pool_hba` is on.
     pub hba: Option<Hba>,
+    /// What clients' connections are secured with, when `ssl` is on.
+    pub tls: Option<Rc<Acceptor>>,
     pub now: Instant,
     /// Seconds since 1970, for what people read.
     pub unix_now: u64,
@@ -54,7 +63,15 @@ pub enum Errand {
     /// A cancel request came in on the connection of the client in this slot, which stays open until it is done.
     Cancel { client: u32, pid: i32, key: Vec<u8> },
     /// The node did not answer.
-    Unreachable { node: NodeId, reason: String },
+    Unreachable { node: NodeId, reason: String, cause: Cause },
+    /// The client in this slot, which has this session, wants something done.
+    Command { client: u32, session: u64, number: u64, actor: Actor, command: Command },
+    /// The servers are to be asked for this user.
+    User(String),
+    /// The session with this number in this slot must know something that others know.
+    Ask { client: u32, session: u64, question: Question },
+    /// What we take for the primary has refused a write.
+    RolesDoubted,
 }
 
 /// What must be sent where to cancel a statement.
@@ -63,6 +80,8 @@ pub struct CancelTarget {
     /// Slot of the connection that the statement runs on.
     pub backend: u32,
     pub address: Address,
+    /// For a connection that is secured as that one is: the node.
+    pub tls: Option<NodeId>,
     /// Process and key that the server gave it.
     pub pid: i32,
     pub key: Vec<u8>,

@@ -8,15 +8,14 @@
 use std::rc::Rc;
 
 use super::client::{MAX_SHORT, MAX_TEXT, TOO_LONG};
-use super::place::NOWHERE;
 use super::{Ctx, JustParsed, Portal, Prepared, Session, Source, Step};
 use crate::error::NodeId;
 use crate::pool::Expect;
 use crate::route::Write;
 use crate::sql::{Facts, ParseOutcome};
+use crate::wire::backend::TxStatus;
 use crate::wire::frame::Header;
 use crate::wire::frontend::{self, Execute, Target};
-use crate::wire::{backend, backend::TxStatus};
 
 /// In place of a statement's number: the server will refuse it.
 const REFUSED: u64 = 0;
@@ -76,10 +75,16 @@ impl Session {
         JustParsed { id, node, flight: self.flight, sent: self.sent }
     }
 
-    fn add_statement(&mut self, name: &[u8], facts: &Rc<Facts>, text: Rc<[u8]>, source: Source) -> u64 {
+    pub(super) fn add_statement(
+        &mut self,
+        name: &[u8],
+        facts: &Rc<Facts>,
+        text: Rc<[u8]>,
+        source: Source,
+    ) -> u64 {
         let id = self.next_statement;
         self.next_statement += 1;
-        let prepared = Prepared { id, facts: Rc::clone(facts), text, source };
+        let prepared = Prepared { id, name: name.into(), facts: Rc::clone(facts), text, source };
         self.statements.insert(name, Rc::new(prepared));
         id
     }
@@ -195,9 +200,11 @@ impl Session {
             Ok((node, _)) => node,
             Err(step) => return self.or_error(ctx, step, header_of(whole), whole),
         };
-        if let Some(Portal { prepared: Some(prepared), write, .. }) = self.portals.get(portal).cloned() {
-            self.begin_statement(ctx, node, &prepared.facts, &prepared.text, "Execute: ", write);
+        let known = self.portals.get(portal).cloned();
+        if let Some(Portal { prepared: Some(prepared), write, .. }) = &known {
+            self.begin_statement(ctx, node, &prepared.facts, &prepared.text, "Execute: ", *write);
         }
+        self.time_execute(ctx, node, known.and_then(|portal| portal.prepared));
         self.batch_count.note_sent();
         self.pass_to(ctx, node, whole);
         Step::Done(whole.len())
@@ -329,12 +336,15 @@ impl Session {
     /// Makes `node` the one that the batch goes to; without one, where the batch is or the primary.
     fn enter(&mut self, ctx: &mut Ctx<'_>, node: Option<NodeId>) -> Result<NodeId, Option<Step>> {
         let lead = self.transaction.as_ref().map(|tx| tx.failed_on.unwrap_or(tx.lead));
-        let node = node.or(lead).or(ctx.shared.view.writer()).ok_or(None)?;
+        let Some(node) = node.or(lead).or(ctx.shared.view.writer()) else { return Err(self.nowhere(ctx)) };
         if self.batch == Some(node) {
             return Ok(node);
         }
         if self.must_wait(ctx, Some(node)) {
             return Err(Some(Step::Stall));
+        }
+        if self.is_to_drain(ctx) {
+            return Err(self.wait_to_begin(ctx));
         }
         match self.reach(ctx, node) {
             super::reach::Reach::Ready(_) => {
@@ -344,7 +354,7 @@ impl Session {
                 Ok(node)
             }
             super::reach::Reach::Wait => Err(Some(Step::Stall)),
-            super::reach::Reach::Failed => Err(None),
+            super::reach::Reach::Failed => Err(self.without(ctx, node)),
         }
     }
 
@@ -401,17 +411,9 @@ impl Session {
         if self.must_wait(ctx, None) {
             return Step::Stall;
         }
-        self.error_to_sync(ctx, "57P03", NOWHERE);
+        let refusal = self.why_not();
+        self.error_to_sync(ctx, refusal);
         self.pass(header, rest, None)
-    }
-
-    /// An error of ours in the extended protocol: nothing more is done until the client's Sync.
-    pub(super) fn error_to_sync(&mut self, ctx: &mut Ctx<'_>, code: &str, message: &str) {
-        let mut out = Vec::new();
-        let notice = backend::Notice { severity: "ERROR", code, message, detail: None, hint: None };
-        backend::put_error(&mut out, &notice);
-        ctx.wire.send(self.client, &out);
-        self.skip_to_sync = true;
     }
 }
 

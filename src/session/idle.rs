@@ -10,7 +10,10 @@ impl Session {
     /// How long the client has been the one who is waited for, inside a transaction or not; `None` while we owe it
     /// something. Asked once a second.
     pub fn idle_for(&mut self, now: Instant) -> Option<Duration> {
-        let waits = matches!(self.stage, Stage::Active) && self.in_flight == 0 && self.batch.is_none();
+        let waits = matches!(self.stage, Stage::Active)
+            && self.is_all_answered()
+            && !self.is_held()
+            && self.commanded.is_none();
         if !waits {
             self.heard = now;
             return None;

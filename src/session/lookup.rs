@@ -16,7 +16,7 @@ impl Session {
         if self.asking.is_some() || self.in_flight > 0 {
             return Some(Step::Stall);
         }
-        let node = self.node_to_ask(ctx, &question)?;
+        let Some(node) = self.node_to_ask(ctx, &question) else { return self.nowhere(ctx) };
         if let Some(batch) = self.batch {
             // A query cannot stand among the messages of a batch.
             self.end_batch(ctx, batch);
@@ -25,7 +25,11 @@ impl Session {
         let slot = match self.reach(ctx, node) {
             Reach::Ready(slot) => slot,
             Reach::Wait => return Some(Step::Stall),
-            Reach::Failed => return None,
+            Reach::Failed if Some(node) == ctx.shared.view.writer() => return self.without(ctx, node),
+            Reach::Failed => {
+                self.avoid(ctx, node);
+                return self.ask(ctx, question);
+            }
         };
         let backend = ctx.pool.get(slot)?;
         let sql = relcache::question_sql(&question);
@@ -45,7 +49,7 @@ impl Session {
 
     /// The node that has the catalog to ask. What the session has created itself stands on the lead alone.
     fn node_to_ask(&self, ctx: &Ctx<'_>, question: &Question) -> Option<NodeId> {
-        if let Question::Replayed(node) = question {
+        if let Question::Replayed(node) | Question::InRecovery(node) = question {
             return Some(*node);
         }
         let away = self
@@ -55,7 +59,12 @@ impl Session {
                 !matches!(question, Question::Temporary | Question::Written) && self.own_relations.is_none()
             })
             .filter(|node| self.may_use(ctx.shared, *node));
-        away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(ctx.shared.view.writer())
+        let lead = away.or(self.transaction.as_ref().map(|tx| tx.lead)).or(ctx.shared.view.writer());
+        // While there is no primary, any other knows the catalog as well.
+        lead.or_else(|| {
+            let mut nodes = ctx.shared.view.nodes.iter().map(|node| node.id);
+            nodes.find(|node| self.may_use(ctx.shared, *node))
+        })
     }
 
     /// The answer has come. Where the catalog cannot be read, the cautious answer is kept.
@@ -70,6 +79,7 @@ impl Session {
         match &question {
             // In doubt for ever it would be asked for ever.
             Question::Temporary => self.temporary.set(relcache::temporary(value).unwrap_or_default()),
+            Question::InRecovery(_) => self.on_recovery_known(value == b"t"),
             Question::Written | Question::Replayed(_) => self.on_position(ctx, &question, value, state),
             Question::Function(_) | Question::Relation(_) => {
                 let shared = &mut *ctx.shared;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::place::NOWHERE;
+use super::finish::Refusal;
 use super::{Ctx, Session, Step};
 use crate::admin;
 use crate::error::NodeId;
@@ -37,9 +37,6 @@ struct OwnPortal {
     rest: Option<VecDeque<Vec<String>>>,
 }
 
-/// An error of ours in the extended protocol.
-struct Refusal(&'static str, String);
-
 impl Session {
     /// A simple query that is for us; `None` when no node can answer what must be asked for it.
     pub(super) fn answer_simple(&mut self, ctx: &mut Ctx<'_>, asked: &Asked, text: &[u8]) -> Option<Step> {
@@ -60,7 +57,9 @@ impl Session {
     fn own_answer(&mut self, ctx: &mut Ctx<'_>, asked: &Asked) -> Result<Answer, Option<Step>> {
         Ok(match asked {
             Asked::Report(request) => self.report(ctx, request.clone()).into(),
-            Asked::Missing(message) => Answer::Failed { message: message.clone(), detail: None },
+            Asked::Command(command) => self.command(ctx, command)?.into(),
+            Asked::Wrong(message) => Answer::Failed { message: message.clone(), detail: None },
+            Asked::Help => sql::help(),
             Asked::Set(name, value) => self.set_own(ctx, name, value.as_deref()).into(),
             Asked::ResetAll => {
                 self.forget_own(ctx);
@@ -111,14 +110,17 @@ impl Session {
     }
 
     fn report(&self, ctx: &Ctx<'_>, request: admin::Request) -> Result<admin::Reply, admin::AdminError> {
+        admin::handle(request, &self.admin_context(ctx))
+    }
+
+    pub(super) fn admin_context<'a>(&self, ctx: &'a Ctx<'_>) -> admin::Context<'a> {
         let shared = &*ctx.shared;
-        let context = admin::Context {
+        admin::Context {
             segment: &shared.segment,
             config: &shared.config,
             session: Some(admin::SessionFacts { balance_node: self.balance }),
             now: shared.unix_now,
-        };
-        admin::handle(request, &context)
+        }
     }
 
     /// A Parse message that is for us, or takes a name that is ours.
@@ -141,7 +143,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Some(self.refuse_own(
                 ctx,
-                Refusal("42P05", format!("prepared statement \"{name}\" already exists")),
+                Refusal::Own("42P05", format!("prepared statement \"{name}\" already exists")),
                 length,
             ));
         };
@@ -170,8 +172,8 @@ impl Session {
             return Some(Step::Stall);
         }
         let refusal = match frontend::bind(whole.get(5..).unwrap_or_default()) {
-            Err(error) => Refusal("08P01", error.to_string()),
-            Ok(Bind { values: 1.., .. }) => Refusal(
+            Err(error) => Refusal::Own("08P01", error.to_string()),
+            Ok(Bind { values: 1.., .. }) => Refusal::Own(
                 "08P01",
                 "bind message supplies parameters, but the prepared statement requires none".to_owned(),
             ),
@@ -179,7 +181,7 @@ impl Session {
                 let portals = &mut self.ours.get_or_insert_default().portals;
                 if !portal.is_empty() && (portals.contains(portal) || self.portals.contains(portal)) {
                     let name = String::from_utf8_lossy(portal);
-                    Refusal("42P03", format!("cursor \"{name}\" already exists"))
+                    Refusal::Own("42P03", format!("cursor \"{name}\" already exists"))
                 } else {
                     self.portals.remove(portal);
                     portals.insert(portal, OwnPortal { statement, formats, rest: None });
@@ -211,10 +213,13 @@ impl Session {
         let columns = match &statement.asked {
             Asked::Report(request) => match self.report(ctx, request.clone()) {
                 Ok(admin::Reply::Table { columns, .. }) => Some(columns),
-                Err(error) => return Some(self.refuse_own(ctx, Refusal("XX000", error.to_string()), length)),
+                Err(error) => {
+                    return Some(self.refuse_own(ctx, Refusal::Own("XX000", error.to_string()), length));
+                }
             },
             Asked::ExplainRoute(_) => Some(sql::explain_columns()),
-            Asked::Missing(_) | Asked::Set(..) | Asked::ResetAll => None,
+            Asked::Help => Some(sql::help_columns()),
+            Asked::Wrong(_) | Asked::Set(..) | Asked::ResetAll | Asked::Command(_) => None,
         };
         Some(self.tell(ctx, length, |out| {
             if target.kind == b'S' {
@@ -246,14 +251,15 @@ impl Session {
                 Ok(answer) => answer,
                 Err(Some(step)) => return Some(step),
                 Err(None) => {
-                    let refusal = Refusal("57P03", NOWHERE.to_owned());
-                    return Some(self.refuse_own(ctx, refusal, length));
+                    let refusal = self.why_not();
+                    self.error_to_sync(ctx, refusal);
+                    return Some(Step::Done(length));
                 }
             };
             self.log_statement(ctx, &statement.text);
             match answer {
                 Answer::Failed { message, .. } => {
-                    return Some(self.refuse_own(ctx, Refusal("XX000", message), length));
+                    return Some(self.refuse_own(ctx, Refusal::Own("XX000", message), length));
                 }
                 Answer::Done(tag) => backend::put_command_complete(&mut out, tag),
                 Answer::Table { rows, .. } => self.keep_rows(portal, rows.into()),
@@ -308,14 +314,12 @@ impl Session {
 
     /// The answer to a message of this length.
     fn tell(&self, ctx: &mut Ctx<'_>, length: usize, put: impl FnOnce(&mut Vec<u8>)) -> Step {
-        let mut out = Vec::new();
-        put(&mut out);
-        ctx.wire.send(self.client, &out);
+        self.answer(ctx, put);
         Step::Done(length)
     }
 
-    fn refuse_own(&mut self, ctx: &mut Ctx<'_>, Refusal(code, message): Refusal, length: usize) -> Step {
-        self.error_to_sync(ctx, code, &message);
+    fn refuse_own(&mut self, ctx: &mut Ctx<'_>, refusal: Refusal, length: usize) -> Step {
+        self.error_to_sync(ctx, refusal);
         Step::Done(length)
     }
 

@@ -73,7 +73,8 @@ impl Session {
         };
         let lead = self.lead(ctx);
         let node = match &route.target {
-            Target::Primary | Target::Everywhere => lead,
+            // To end what has not begun is the same everywhere.
+            Target::Primary | Target::Everywhere => lead.or(ctx.shared.view.main.filter(|_| is_end(facts))),
             Target::Node(node) => Some(*node),
             Target::Balance => match self.fresh_node(ctx, lead, route.after) {
                 Ok(node) => node,
@@ -187,7 +188,7 @@ impl Session {
 
     /// Whether a node may serve this session's reads now.
     pub(super) fn may_use(&self, shared: &Shared, node: NodeId) -> bool {
-        shared.view.node(node).is_some_and(|node| node.usable) && !self.avoid.contains(&node)
+        shared.view.is_usable(node) && !self.is_avoided(shared.now, node)
     }
 
     /// Node for a read, with the delay of the standbys looked at now.
@@ -214,6 +215,11 @@ impl Session {
         }
         self.may_use(shared, node).then_some(node)
     }
+}
+
+fn is_end(facts: &Facts) -> bool {
+    let kind = facts.single().map(|statement| &statement.kind);
+    matches!(kind, Some(Kind::Commit { .. } | Kind::Rollback { .. }))
 }
 
 fn is_deallocate(facts: &Facts) -> bool {

@@ -98,7 +98,10 @@ impl Session {
                 // Who executes it does what stands inside, and prepares nothing.
                 let facts = Facts::new(effect.facts.parse, vec![(**inner).clone()]);
                 let (facts, text) = (Rc::new(facts), Rc::clone(&effect.text));
-                self.statements.insert(name.as_bytes(), Rc::new(Prepared { id, facts, text, source }));
+                self.statements.insert(
+                    name.as_bytes(),
+                    Rc::new(Prepared { id, name: name.as_bytes().into(), facts, text, source }),
+                );
                 if let Some(backend) = self.backend(ctx, node) {
                     backend.statements.insert(name.as_bytes(), id);
                 }
@@ -147,23 +150,32 @@ impl Session {
     }
 
     /// The server skipped what these were to be the answers to: back to what the names stood for before.
-    pub(super) fn undo(&mut self, backend: &mut Backend, skipped: Vec<Expect>) {
+    /// `backend`: the connection, unless it is gone.
+    pub(super) fn undo(
+        &mut self,
+        mut backend: Option<&mut Backend>,
+        skipped: impl IntoIterator<Item = Expect, IntoIter: DoubleEndedIterator>,
+    ) {
         for expect in skipped.into_iter().rev() {
             match expect {
                 Expect::Parse { name, id, quiet } => {
-                    if backend.statements.get(&name) == Some(&id) {
-                        backend.statements.remove(&name);
+                    if let Some(backend) = backend.as_deref_mut() {
+                        backend.forget_statement(&name, id);
                     }
                     if !quiet && self.statements.get(&name).is_some_and(|prepared| prepared.id == id) {
                         self.statements.remove(&name);
                     }
                 }
-                Expect::Prepare { name, id } if backend.statements.get(&name) == Some(&id) => {
-                    backend.statements.remove(&name);
+                Expect::Prepare { name, id } => {
+                    if let Some(backend) = backend.as_deref_mut() {
+                        backend.forget_statement(&name, id);
+                    }
                 }
                 Expect::Close { statement: Some((name, id)), quiet } => {
                     // It may have it or not: it is closed before it is prepared there again.
-                    backend.stale.push(name.clone());
+                    if let Some(backend) = backend.as_deref_mut() {
+                        backend.stale.push(name.clone());
+                    }
                     if !quiet && let Some(at) = self.closing.iter().position(|closing| closing.id == id) {
                         self.statements.insert(&name, self.closing.swap_remove(at));
                     }

@@ -1,10 +1,20 @@
 //! Makes a node ready for the client's next message: a connection, the session's settings, the transaction.
 #![forbid(unsafe_code)]
 
+use std::time::{Duration, Instant};
+
+use super::finish::Refusal;
+use super::hold::Awaited;
+use super::settings::Applied;
 use super::{Ctx, Errand, Link, Session};
+use crate::cluster::failover::Cause;
+use crate::config::FailoverSessionPolicy;
 use crate::error::NodeId;
 use crate::log;
-use crate::pool::{Expect, Failure, Lease, Purpose};
+use crate::pool::{Borrower, Expect, Failure, Lease, Purpose, Trouble};
+
+/// How long a session leaves a node alone that has failed it, unless it has no other.
+const AVOIDED: Duration = Duration::from_secs(5);
 
 /// Whether a node can take a message of the client now.
 pub(super) enum Reach {
@@ -33,8 +43,10 @@ impl Session {
             }
         }
         let lead = self.transaction.as_ref().map(|tx| tx.lead);
+        let is_lead = self.lead(ctx) == Some(node);
         let explicit = self.transaction.is_some();
         let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return Reach::Wait };
+        link.was_lead |= is_lead;
         let Some(backend) = ctx.pool.get(link.backend).filter(|_| !link.opening) else { return Reach::Wait };
         let awaited =
             |e: &Expect| matches!(e, Expect::Quiet(Purpose::Settings | Purpose::LookUp | Purpose::Prepare));
@@ -56,8 +68,8 @@ impl Session {
         }
         let inside = explicit && (link.in_transaction || lead == Some(node));
         let mut wait = false;
-        if self.settings.lacks(link.applied) {
-            let (before, after) = self.settings.missing(link.applied, explicit);
+        if self.settings.lacks(link.applied, is_lead) {
+            let (before, after) = self.settings.missing(link.applied, is_lead, explicit);
             let texts = before.into_iter().chain(after.into_iter().filter(|_| inside || !explicit));
             for text in texts {
                 super::report::log_internal(&ctx.shared.config, node, backend.pid, &text);
@@ -69,19 +81,22 @@ impl Session {
             && !inside
             && let Some(tx) = &self.transaction
         {
-            link.applied_at_begin = self.settings.at_begin();
+            link.applied_at_begin = Applied { all: self.settings.at_begin(), ..link.applied };
             let begin = tx.begin_sql();
             super::report::log_internal(&ctx.shared.config, node, backend.pid, &begin);
             backend.put_query(out, begin.as_bytes(), Purpose::Transaction);
             link.in_transaction = true;
-            let (_, after) = self.settings.missing(link.applied, true);
+            let (_, after) = self.settings.missing(link.applied, is_lead, true);
             for text in after {
                 super::report::log_internal(&ctx.shared.config, node, backend.pid, &text);
                 backend.put_query(out, text.as_bytes(), Purpose::Settings);
                 wait = true;
             }
         }
-        link.applied = self.settings.newest();
+        link.applied.all = self.settings.newest();
+        if is_lead {
+            link.applied.lead = link.applied.all;
+        }
         if !out.is_empty() {
             ctx.wire.send(backend.conn, out);
         }
@@ -89,8 +104,15 @@ impl Session {
     }
 
     pub(super) fn lease(&mut self, ctx: &mut Ctx<'_>, node: NodeId) -> Lease {
-        let name = self.application_name();
-        ctx.pool.lease(ctx.wire, &self.key, node, name, self.slot, ctx.shared.now)
+        let borrower = Borrower {
+            session: self.slot,
+            application_name: self.application_name(),
+            sent: self.sent_password.as_ref(),
+            proved: self.proved.as_ref(),
+        };
+        let lease = ctx.pool.lease(ctx.wire, &self.key, node, borrower, ctx.shared.now);
+        self.count_lease(ctx, node, &lease);
+        lease
     }
 
     /// The session has a connection, or one on its way.
@@ -99,10 +121,13 @@ impl Session {
             node,
             backend,
             opening,
-            applied: 0,
-            applied_at_begin: 0,
+            applied: Applied::default(),
+            applied_at_begin: Applied::default(),
             in_transaction: false,
             paused: false,
+            was_lead: false,
+            left: false,
+            leaving: false,
         };
         self.links.push(link);
         if !opening {
@@ -139,7 +164,7 @@ impl Session {
     /// A connection that was being opened cannot be had.
     pub fn on_backend_failed(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
         self.links.retain(|link| link.node != node);
-        if failure.again {
+        if failure.trouble == Trouble::Stale {
             return self.try_again(ctx);
         }
         self.report_unreachable(ctx, node, failure);
@@ -147,14 +172,32 @@ impl Session {
             self.on_first_backend_failed(ctx, node, failure);
             return;
         }
-        if Some(node) != ctx.shared.view.writer() {
+        let was_suspected = self.clear_suspect(node);
+        if was_suspected || Some(node) != ctx.shared.view.writer() {
             // Its reads go elsewhere.
-            self.avoid.push(node);
-            self.drawn = None;
+            self.avoid(ctx, node);
             self.pump(ctx);
-        } else {
-            self.refuse(ctx, "08006", &format!("failed to connect to backend {node}: {}", failure.text));
+        } else if !failure.is_passing() {
+            let message = format!("failed to connect to backend {node}: {}", failure.text);
+            self.refuse(ctx, Refusal::Own("08006", message));
+        } else if ctx.shared.config.failover_session_policy == FailoverSessionPolicy::Disconnect {
+            self.fatal(ctx, "57P01", &format!("failed to connect to backend {node}: {}", failure.text));
+        } else if self.stalled && self.wait_for(ctx, Awaited::Node(node)).is_none() {
+            let refusal = self.why_not();
+            self.refuse(ctx, refusal);
         }
+    }
+
+    /// Reads of this session go to other nodes for a while.
+    pub(super) fn avoid(&mut self, ctx: &Ctx<'_>, node: NodeId) {
+        self.avoid.retain(|(avoided, _)| *avoided != node);
+        self.avoid.push((node, ctx.shared.now + AVOIDED));
+        self.drawn = None;
+    }
+
+    /// Whether a node has failed this session lately.
+    pub(super) fn is_avoided(&self, now: Instant, node: NodeId) -> bool {
+        self.avoid.iter().any(|(avoided, until)| *avoided == node && now < *until)
     }
 
     /// A pooled connection was of no use: the next attempt opens a new one.
@@ -168,13 +211,20 @@ impl Session {
 
     pub(super) fn report_unreachable(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
         // LOG and not WARNING: the client, whose statement goes elsewhere, need not hear of it.
-        if failure.unreachable {
+        if failure.trouble == Trouble::Unreachable {
+            if !self.is_news(ctx.shared.now, node) {
+                return;
+            }
             let config = &ctx.shared.config;
             let (host, port) = (config.backend_hostname.get(node), config.backend_port.get(node));
             let text =
                 format!("failed to connect to PostgreSQL server on \"{host}:{port}\", getsockopt() failed");
             log::Line::new(log::Level::Log, text).detail(failure.text.as_str()).emit();
-            ctx.shared.errands.push(Errand::Unreachable { node, reason: failure.text.clone() });
+            ctx.shared.errands.push(Errand::Unreachable {
+                node,
+                reason: failure.text.clone(),
+                cause: Cause::Session,
+            });
         } else {
             crate::say!(Log, "failed to create a backend {} connection: {}", node, failure.text);
         }

@@ -4,20 +4,16 @@
 //! report an error or a parameter, begin a COPY, or answer something that we sent ourselves.
 #![forbid(unsafe_code)]
 
-use super::{Ctx, Session, Stage};
+use super::{Ctx, Session};
 use crate::config::LogBackendMessages;
 use crate::error::NodeId;
-use crate::net::HIGH_WATER;
-use crate::pool::{Backend, Expect, Purpose};
+use crate::pool::{Expect, LastWords, Purpose};
 use crate::wire::backend;
-use crate::wire::frame::{self, Header};
+use crate::wire::frame::Header;
 use crate::wire::frontend;
 
-/// Longest message that is understood; a longer one is passed on unseen.
-const MAX_UNDERSTOOD: usize = 1 << 20;
-
 /// What becomes of a frame.
-enum Verdict {
+pub(super) enum Verdict {
     Forward,
     Drop,
     /// A query of ours failed with this text: the node is of no use to the session.
@@ -25,111 +21,10 @@ enum Verdict {
 }
 
 impl Session {
-    /// Bytes of a backend that this session has.
-    pub fn on_backend(&mut self, ctx: &mut Ctx<'_>, slot: u32, bytes: &[u8]) {
-        let Some(node) = self.links.iter().find(|link| link.backend == slot).map(|link| link.node) else {
-            return;
-        };
-        let Some(backend) = ctx.pool.get(slot) else { return };
-        if backend.held.is_empty() {
-            self.read_frames(ctx, node, slot, bytes);
-        } else {
-            let mut joined = std::mem::take(&mut backend.held);
-            joined.extend_from_slice(bytes);
-            self.read_frames(ctx, node, slot, &joined);
-        }
-        self.slow_down(ctx, node, slot);
-        // What the client has sent meanwhile may go on now.
-        if self.stalled && !self.is_closed() {
-            self.pump(ctx);
-        }
-    }
-
-    fn read_frames(&mut self, ctx: &mut Ctx<'_>, node: NodeId, slot: u32, bytes: &[u8]) {
-        let mut at = 0;
-        // Begin of what is to be forwarded and has not been.
-        let mut from = 0;
-        while at < bytes.len() {
-            let Some(backend) = ctx.pool.get(slot) else { return };
-            if backend.passing > 0 {
-                let part = backend.passing.min(bytes.len() - at);
-                backend.passing -= part;
-                if !backend.passing_to_client {
-                    from = at + part;
-                }
-                at += part;
-                continue;
-            }
-            let rest = bytes.get(at..).unwrap_or_default();
-            let header = match frame::header(rest) {
-                Ok(Some(header)) => header,
-                Ok(None) => break,
-                Err(e) => {
-                    crate::say!(Error, "backend {} sent what is not a message: {}", node, e);
-                    self.fatal(ctx, "08P01", "protocol error of a backend");
-                    return;
-                }
-            };
-            let whole = rest.get(..header.length);
-            if whole.is_none() && is_understood(backend, header.kind) && header.length <= MAX_UNDERSTOOD {
-                break;
-            }
-            let verdict = self.frame(ctx, node, slot, header, whole);
-            let here = header.length.min(rest.len());
-            if let Some(backend) = ctx.pool.get(slot) {
-                backend.passing = header.length - here;
-                backend.passing_to_client = matches!(verdict, Verdict::Forward);
-            }
-            if !matches!(verdict, Verdict::Forward) {
-                self.forward(ctx, bytes.get(from..at));
-                from = at + here;
-            }
-            if let Verdict::Leave(error) = verdict {
-                crate::say!(Log, "backend {} did not follow the session: {}", node, error);
-                return self.leave(ctx, node, error);
-            }
-            at += here;
-        }
-        self.forward(ctx, bytes.get(from..at));
-        if let Some(backend) = ctx.pool.get(slot) {
-            backend.held.extend_from_slice(bytes.get(at..).unwrap_or_default());
-        }
-    }
-
-    fn forward(&self, ctx: &mut Ctx<'_>, bytes: Option<&[u8]>) {
-        // Before it is let in a client hears nothing of a server.
-        let active = matches!(self.stage, Stage::Active);
-        if let Some(bytes) = bytes.filter(|bytes| active && !bytes.is_empty()) {
-            ctx.wire.send(self.client, bytes);
-        }
-    }
-
-    /// A client that reads slowly stops its backends.
-    fn slow_down(&mut self, ctx: &mut Ctx<'_>, node: NodeId, slot: u32) {
-        if ctx.wire.queued(self.client) > HIGH_WATER
-            && let Some(backend) = ctx.pool.peek(slot)
-            && let Some(link) = self.links.iter_mut().find(|link| link.node == node)
-        {
-            link.paused = true;
-            ctx.wire.pause(backend.conn);
-        }
-    }
-
-    /// The client has read what there was.
-    pub fn on_client_drained(&mut self, ctx: &mut Ctx<'_>) {
-        for link in self.links.iter_mut().filter(|link| link.paused) {
-            link.paused = false;
-            if let Some(backend) = ctx.pool.peek(link.backend) {
-                ctx.wire.resume(backend.conn);
-            }
-        }
-        if self.stalled {
-            self.pump(ctx);
-        }
-    }
-
-    /// One message; `whole` unless it is passed on as it comes.
-    fn frame(
+    /// One message; `whole` unless it is passed on as it comes. The only caller has it for each message of a result, and
+    /// a verdict that goes over memory costs as much as all the rest.
+    #[inline(always)]
+    pub(super) fn frame(
         &mut self,
         ctx: &mut Ctx<'_>,
         node: NodeId,
@@ -187,10 +82,21 @@ impl Session {
             b'A' => return Verdict::Forward,
             b'N' if quiet.is_none() => {
                 let (pid, simple) = (owner.pid, matches!(owner.expects.front(), Some(Expect::Query)));
-                self.log_error(node, pid, &backend::error(body).unwrap_or_default(), simple);
+                let fields = backend::error(body).unwrap_or_default();
+                // So a server goes that is shut down at once; in a statement, the statement may have said it.
+                let is_goodbye = owner.expects.is_empty() && matches!(fields.code, b"57P01" | b"57P02");
+                if is_goodbye {
+                    owner.last_words = Some(LastWords::from(&fields));
+                }
+                self.log_error(node, pid, &fields, simple);
+                if is_goodbye {
+                    self.doomed = Some(node);
+                    return Verdict::Drop;
+                }
             }
             b'C' if quiet.is_none() => {
                 self.done += 1;
+                self.execute_ended(ctx);
                 let tag = backend::command_tag(body);
                 match tag {
                     Ok(b"COMMIT") => self.ends.push_back(true),
@@ -200,7 +106,10 @@ impl Session {
                 // PREPARE TRANSACTION commits nothing; what will, can be anything.
                 self.publish(ctx, self.transaction.is_none() || tag == Ok(b"COMMIT"));
             }
-            b'I' | b's' if quiet.is_none() => self.done += 1,
+            b'I' | b's' if quiet.is_none() => {
+                self.done += 1;
+                self.execute_ended(ctx);
+            }
             b'D' if quiet == Some(Purpose::LookUp) => {
                 let row = backend::data_row(body).unwrap_or_default();
                 owner.answer = row.first().copied().flatten().map(<[u8]>::to_vec);
@@ -211,11 +120,7 @@ impl Session {
         if quiet.is_none() && self.in_flight == 0 && self.batch == Some(node) {
             self.batch_count.note_answer(header.kind);
         }
-        if quiet.is_some() || self.again.note_answer(node, header.kind) {
-            Verdict::Drop
-        } else {
-            Verdict::Forward
-        }
+        if quiet.is_some() || self.again.note_answer(header.kind) { Verdict::Drop } else { Verdict::Forward }
     }
 
     /// The server ignores a Sync while it copies in: those sent ahead are not answered, up to where the client
@@ -230,6 +135,7 @@ impl Session {
             return;
         }
         while let Some(Expect::Sync { quiet: false }) = backend.expects.front() {
+            self.again.confuse();
             backend.expects.pop_front();
             self.in_flight = self.in_flight.saturating_sub(1);
             self.flight = self.flight.saturating_sub(1);
@@ -262,7 +168,7 @@ impl Session {
             }
             skipped.push(expect);
         }
-        self.undo(owner, skipped);
+        self.undo(Some(owner), skipped);
         owner.forget_copy_ends();
         match ended {
             Some(Expect::Quiet(purpose)) => self.quiet_done(ctx, node, slot, purpose),
@@ -301,14 +207,15 @@ impl Session {
             return Verdict::Drop;
         }
         let (pid, simple) = (owner.pid, matches!(owner.expects.front(), Some(Expect::Query)));
-        let will_be_run_again = self.is_refused(ctx, node, &fields);
+        let will_be_run_again = self.is_refused(ctx, node, &fields, body);
         if !will_be_run_again {
             self.log_error(node, pid, &fields, simple);
         }
         let Some(owner) = ctx.pool.get(slot) else { return Verdict::Drop };
         if fields.is_fatal() {
             // The connection ends now; what the client hears is said when it has.
-            owner.last_words = Some(fields.to_string());
+            owner.last_words = Some(LastWords::from(&fields));
+            self.doomed = Some(node);
             return Verdict::Drop;
         }
         // What was sent behind the error and before the Sync is not done.
@@ -316,12 +223,18 @@ impl Session {
         while let Some(expect) = owner.expects.pop_front_if(|expect| !expect.ends_with_ready()) {
             skipped.push(expect);
         }
-        self.undo(owner, skipped);
+        self.undo(Some(owner), skipped);
         self.errored = true;
         if self.copy_in == Some(node) {
             self.copy_in = None;
         }
-        if will_be_run_again { Verdict::Drop } else { Verdict::Forward }
+        if will_be_run_again {
+            return Verdict::Drop;
+        }
+        self.count_failed(node);
+        self.execute_ended(ctx);
+        self.again.note_given();
+        Verdict::Forward
     }
 
     /// The client hears of the primary's parameters, and of what a standby says differently but for what
@@ -377,14 +290,5 @@ impl Session {
             Purpose::Reset => {}
         }
         Verdict::Drop
-    }
-}
-
-/// Whether the message must be there whole before it is acted on.
-fn is_understood(backend: &Backend, kind: u8) -> bool {
-    match kind {
-        b'Z' | b'E' | b'N' | b'S' | b'C' => true,
-        b'D' => matches!(backend.expects.front(), Some(Expect::Quiet(Purpose::LookUp))),
-        _ => false,
     }
 }

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::holdings::Holdings;
 use super::{Ctx, Effect, Session, Stage};
 use crate::config::Config;
 use crate::error::NodeId;
 use crate::log;
-use crate::pool::Backend;
+use crate::pool::{Backend, Lease, Phase};
 use crate::route::{CounterClass, Write, statement_class};
 use crate::shm::{SessionRow, SessionStatus};
 use crate::sql::{Facts, Kind, ParseOutcome};
@@ -16,7 +17,10 @@ use crate::sys;
 use crate::wire::backend::{self, ErrorFields, Notice, TxStatus};
 
 /// Most bytes of a statement that the log of its error repeats.
-const MAX_LOGGED: usize = 1024;
+pub(super) const MAX_LOGGED: usize = 1024;
+
+/// The same for slow statements, where these are logged.
+const MAX_SLOW: usize = 64 * 1024;
 
 /// Most records that wait for the end of a message to the client.
 const MAX_UNHEARD: usize = 100;
@@ -39,23 +43,36 @@ impl Session {
         form: &str,
         write: Write,
     ) {
+        let executed = self.executed(facts);
         if write.is_any() {
-            self.note_write(ctx, write, facts);
+            self.note_write(ctx, write, executed.as_ref().unwrap_or(facts));
         }
         self.count(ctx, node, facts);
-        self.again.note_statement(node, facts);
+        self.again.note_statement(facts);
+        let executed = executed.filter(|facts| changes_session(facts));
+        let facts = executed.as_ref().unwrap_or(facts);
         if changes_session(facts) {
             let (flight, first) = (self.flight, self.sent);
             self.effects.push_back(Effect { facts: Rc::clone(facts), text: text.into(), flight, first });
         }
         self.sent += facts.statements.len().max(1);
         self.keep_statement(text);
+        if form.is_empty() && ctx.shared.config.log_min_duration_statement >= 0 {
+            self.statement.clear();
+            self.statement.extend_from_slice(text.get(..MAX_SLOW).unwrap_or(text));
+        }
         self.log_statement(ctx, text);
         if form.is_empty() {
             self.log_unparsed(facts, text);
         }
         self.log_at_node(ctx, node, form, text);
         self.set_status(ctx, SessionStatus::ExecuteCommand);
+    }
+
+    /// The facts of the statement that EXECUTE runs.
+    fn executed(&self, facts: &Facts) -> Option<Rc<Facts>> {
+        let Kind::Execute(name) = &facts.single()?.kind else { return None };
+        Some(Rc::clone(&self.statements.get(name.as_bytes())?.facts))
     }
 
     /// A statement of the client begins.
@@ -81,12 +98,9 @@ impl Session {
             crate::say!(Log, "DB node id: {} backend pid: {} statement: {}{}", node, pid, form, text);
         }
         if ctx.shared.config.notice_per_node_statement {
-            let message = format!("DB node id: {node} statement: {form}{}", String::from_utf8_lossy(text));
-            let mut out = Vec::new();
-            let notice =
-                Notice { severity: "NOTICE", code: "00000", message: &message, detail: None, hint: None };
-            backend::put_notice(&mut out, &notice);
-            ctx.wire.send(self.client, &out);
+            let text = format!("DB node id: {node} statement: {form}{}", String::from_utf8_lossy(text));
+            let heard = log::Heard { level: log::Level::Notice, text, detail: None, hint: None };
+            self.pass_on(ctx, vec![heard]);
         }
     }
 
@@ -105,6 +119,27 @@ impl Session {
             CounterClass::Ddl => &counters.ddl,
             CounterClass::Other => &counters.other,
         };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// A transaction has ended, if only that of a statement which stood alone.
+    pub(super) fn count_transaction(&self, ctx: &Ctx<'_>, node: NodeId, committed: bool) {
+        let counters = ctx.shared.segment.counters(ctx.shared.worker, node);
+        let counter = if committed { counters.committed } else { counters.aborted };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// The session has asked for a connection. One that is being reset is there, too.
+    pub(super) fn count_lease(&self, ctx: &Ctx<'_>, node: NodeId, lease: &Lease) {
+        let is_reset =
+            |slot| ctx.pool.peek(slot).is_some_and(|backend| matches!(backend.phase, Phase::Resetting(_)));
+        let is_there = match lease {
+            Lease::Ready(_) => true,
+            Lease::Opening(slot) => is_reset(*slot),
+            Lease::Failed(_) => false,
+        };
+        let counters = ctx.shared.segment.counters(ctx.shared.worker, node);
+        let counter = if is_there { counters.pool_hits } else { counters.pool_misses };
         counter.fetch_add(1, Relaxed);
     }
 
@@ -163,7 +198,7 @@ impl Session {
             self.introduce(ctx);
         }
         if matches!(self.stage, Stage::Active) {
-            self.write_row(ctx);
+            self.write_row(ctx, SessionStatus::Idle);
             match self.in_flight {
                 0 => self.show_status(ctx),
                 _ => self.set_status(ctx, SessionStatus::ExecuteCommand),
@@ -190,8 +225,9 @@ impl Session {
 
     pub(super) fn log_error(&self, node: NodeId, pid: i32, fields: &ErrorFields<'_>, simple: bool) {
         let form = if simple { "pool_send_and_wait" } else { "Parse" };
+        let statement = self.statement.get(..MAX_LOGGED).unwrap_or(&self.statement);
         let (statement, message) =
-            (String::from_utf8_lossy(&self.statement), String::from_utf8_lossy(fields.message));
+            (String::from_utf8_lossy(statement), String::from_utf8_lossy(fields.message));
         crate::say!(
             Log,
             "{form}: Error or notice message from backend: DB node id: {node} backend pid: {pid} \
@@ -207,9 +243,7 @@ impl Session {
         }
         self.unheard.extend(heard);
         self.unheard.truncate(MAX_UNHEARD);
-        let is_within = |backend: &Backend| backend.passing > 0 && backend.passing_to_client;
-        let within = self.links.iter().any(|link| ctx.pool.peek(link.backend).is_some_and(is_within));
-        if within || self.unheard.is_empty() {
+        if self.is_mid_message(ctx) || self.unheard.is_empty() {
             return;
         }
         let mut out = Vec::new();
@@ -226,21 +260,29 @@ impl Session {
         ctx.wire.send(self.client, &out);
     }
 
+    /// Whether the client has the begin of a message of a server and not its end: a word of ours would stand within it.
+    pub(super) fn is_mid_message(&self, ctx: &Ctx<'_>) -> bool {
+        self.links.iter().any(|link| ctx.pool.peek(link.backend).is_some_and(Backend::is_mid_message))
+    }
+
     /// Whether something waits for `pass_on`.
     pub fn has_unheard(&self) -> bool {
         !self.unheard.is_empty()
     }
 
     /// Writes the session's row.
-    pub(super) fn write_row(&self, ctx: &mut Ctx<'_>) {
+    pub(super) fn write_row(&self, ctx: &mut Ctx<'_>, status: SessionStatus) {
+        let here = ctx.shared.now.duration_since(self.started).as_secs();
         let mut row = SessionRow {
-            status: SessionStatus::Idle,
+            status,
             user: self.key.user.as_str().into(),
             database: self.key.database.as_str().into(),
             application: self.application_name().unwrap_or_default().into(),
             client_host: self.host.as_str().into(),
             client_port: u32::from(self.peer.port()),
-            connected_at: ctx.shared.unix_now,
+            connected_at: ctx.shared.unix_now.saturating_sub(here),
+            number: self.number,
+            admission: self.admission,
             ..SessionRow::default()
         };
         row.set_key(self.cancel.0, &self.cancel.1);
@@ -254,6 +296,7 @@ fn changes_session(facts: &Facts) -> bool {
     facts.statements.iter().any(|statement| {
         !statement.creates_temp.is_empty()
             || !statement.set_config.is_empty()
+            || Holdings::are_changed_by(statement)
             || matches!(
                 statement.kind,
                 Kind::Ddl

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::sql::{Kind, Statement};
+use crate::sql::{BeginOptions, Isolation, Kind, Statement};
 
 /// One thing to repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,24 @@ struct Entry {
     sql: Rc<str>,
     /// SET LOCAL: gone at the end of the transaction.
     local: bool,
+    /// A standby cannot take it, so the primary alone has it: each that the session has, one after the other.
+    lead_only: bool,
+}
+
+/// Up to which number a node has the settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// Those that every node gets.
+    pub(super) all: u64,
+    /// Those that only the primary gets.
+    pub(super) lead: u64,
+}
+
+impl Applied {
+    /// Both up to there, at least.
+    fn at_least(self, number: u64) -> Applied {
+        Applied { all: self.all.max(number), lead: self.lead.max(number) }
+    }
 }
 
 /// The settings of a session, oldest first.
@@ -35,7 +53,10 @@ impl Settings {
     pub(super) fn note(&mut self, statement: &Statement, sql: Option<&str>) {
         let sql = sql.map_or_else(|| rebuild(&statement.kind), str::to_string);
         let (name, local) = match &statement.kind {
-            Kind::Set { name, local, value } if Self::travels(name, value.as_deref()) => (&**name, *local),
+            Kind::Set { name, local, value } => {
+                return self.add_value(name, value.as_deref(), *local, &sql);
+            }
+            Kind::SetTransaction { session: true, options } => return self.add_defaults(*options),
             Kind::Reset { name } => (&**name, false),
             Kind::ResetAll => {
                 self.entries.retain(|entry| matches!(&*entry.name, "role" | "session_authorization"));
@@ -47,31 +68,45 @@ impl Settings {
             }
             _ => return,
         };
-        self.add(name, local, &sql);
+        self.add(name, local, false, &sql);
     }
 
     /// Takes note of a `set_config` that has succeeded.
     pub(super) fn note_config(&mut self, name: &str, value: &str, local: bool) {
-        if Self::travels(name, Some(value)) {
-            self.add(name, local, &set_config(name, value, local));
+        self.add_value(name, Some(value), local, &set_config(name, value, local));
+    }
+
+    fn add_value(&mut self, name: &str, value: Option<&str>, local: bool, sql: &str) {
+        // Those of the transaction end with it, and stay where they were given.
+        if matches!(name, "transaction_read_only" | "transaction_isolation") {
+            return;
+        }
+        let serializable = || value.and_then(Isolation::parse) == Some(Isolation::Serializable);
+        let lead_only = name == "default_transaction_read_only"
+            || (name == "default_transaction_isolation" && serializable());
+        self.add(name, local, lead_only, sql);
+    }
+
+    /// SET SESSION CHARACTERISTICS.
+    fn add_defaults(&mut self, options: BeginOptions) {
+        let switch = |on: bool| if on { "on" } else { "off" };
+        let values = [
+            ("default_transaction_isolation", options.isolation.map(Isolation::name)),
+            ("default_transaction_read_only", options.read_only.map(switch)),
+            ("default_transaction_deferrable", options.deferrable.map(switch)),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                self.add_value(name, Some(value), false, &format!("SET {name} TO '{value}'"));
+            }
         }
     }
 
-    fn add(&mut self, name: &str, local: bool, sql: &str) {
+    fn add(&mut self, name: &str, local: bool, lead_only: bool, sql: &str) {
         // A local setting hides the one from before and does not end it.
         self.entries.retain(|entry| &*entry.name != name || (local && !entry.local));
         self.last += 1;
-        self.entries.push(Entry { number: self.last, name: name.into(), sql: sql.into(), local });
-    }
-
-    /// A standby cannot be made writable or serializable: those settings stay where they were given.
-    fn travels(name: &str, value: Option<&str>) -> bool {
-        !matches!(
-            (name, value),
-            ("transaction_read_only" | "default_transaction_read_only", _)
-                | ("transaction_isolation", _)
-                | ("default_transaction_isolation", Some("serializable"))
-        )
+        self.entries.push(Entry { number: self.last, name: name.into(), sql: sql.into(), local, lead_only });
     }
 
     /// Number of the newest setting: what a node has that has them all.
@@ -84,21 +119,32 @@ impl Settings {
         self.begin
     }
 
-    /// Whether a node that has all up to `applied` lacks something.
-    pub(super) fn lacks(&self, applied: u64) -> bool {
-        self.entries.last().is_some_and(|entry| entry.number > applied)
+    /// Whether a node that has all up to `applied` may lack something; `is_lead`: it is the primary.
+    pub(super) fn lacks(&self, applied: Applied, is_lead: bool) -> bool {
+        let newest = self.entries.last().map_or(0, |entry| entry.number);
+        newest > applied.all || (is_lead && newest > applied.lead)
     }
 
     /// What to run on a node that has all up to `applied`: before its BEGIN, and inside the transaction.
     /// One query each, since DISCARD ALL refuses to stand among others.
-    pub(super) fn missing(&self, applied: u64, in_transaction: bool) -> (Vec<Rc<str>>, Vec<Rc<str>>) {
-        let texts = |entries: &[Entry], above: u64| {
-            let lacking = entries.iter().filter(|entry| entry.number > above);
+    pub(super) fn missing(
+        &self,
+        applied: Applied,
+        is_lead: bool,
+        in_transaction: bool,
+    ) -> (Vec<Rc<str>>, Vec<Rc<str>>) {
+        let texts = |entries: &[Entry], above: Applied| {
+            let lacking = entries.iter().filter(|entry| match entry.lead_only {
+                true => is_lead && entry.number > above.lead,
+                false => entry.number > above.all,
+            });
             lacking.map(|entry| Rc::clone(&entry.sql)).collect()
         };
         match self.marks.first().filter(|_| in_transaction) {
             // What the transaction has overwritten counts as well: ROLLBACK brings it back.
-            Some((_, at_begin)) => (texts(at_begin, applied), texts(&self.entries, applied.max(self.begin))),
+            Some((_, at_begin)) => {
+                (texts(at_begin, applied), texts(&self.entries, applied.at_least(self.begin)))
+            }
             None => (texts(&self.entries, applied), Vec::new()),
         }
     }
@@ -177,9 +223,17 @@ mod tests {
         settings.note(&facts.statements[0], Some(sql));
     }
 
+    fn up_to(number: u64) -> Applied {
+        Applied::default().at_least(number)
+    }
+
     fn all(settings: &Settings) -> String {
-        let (before, inside) = settings.missing(0, true);
+        let (before, inside) = settings.missing(up_to(0), false, true);
         before.join(";") + "|" + &inside.join(";")
+    }
+
+    fn outside(settings: &Settings, have: u64, is_lead: bool) -> String {
+        settings.missing(up_to(have), is_lead, false).0.join(";")
     }
 
     #[test]
@@ -190,7 +244,7 @@ mod tests {
         run(&mut s, "SET a.x = 2");
         s.begin();
         assert_eq!(all(&s), "SET a.y = 1;SET a.x = 2|");
-        assert!(s.lacks(2) && !s.lacks(3));
+        assert!(s.lacks(up_to(2), false) && !s.lacks(up_to(3), false));
     }
 
     #[test]
@@ -215,7 +269,7 @@ mod tests {
         run(&mut s, "SET a.x = 3");
         s.release("p");
         s.end(true);
-        assert_eq!(s.missing(0, false).0.join(";"), "SET a.x = 3");
+        assert_eq!(outside(&s, 0, false), "SET a.x = 3");
     }
 
     #[test]
@@ -225,15 +279,36 @@ mod tests {
         run(&mut s, "SET LOCAL a.x = 3");
         assert_eq!(all(&s), "|SET LOCAL a.x = 3");
         s.end(true);
-        assert!(!s.lacks(0));
+        assert!(!s.lacks(up_to(0), true));
     }
 
     #[test]
-    fn what_a_standby_cannot_take_stays_behind() {
+    fn what_a_standby_cannot_take_is_for_the_primary_alone() {
         let mut s = Settings::default();
         run(&mut s, "SET default_transaction_read_only = off");
         run(&mut s, "SET default_transaction_isolation = 'serializable'");
-        assert!(!s.lacks(0));
+        run(&mut s, "SET transaction_isolation = 'serializable'");
+        run(&mut s, "SET a.x = 1");
+        assert_eq!(outside(&s, 0, false), "SET a.x = 1");
+        let all = "SET default_transaction_read_only = off;\
+                   SET default_transaction_isolation = 'serializable';SET a.x = 1";
+        assert_eq!(outside(&s, 0, true), all);
+        // A standby that becomes the primary gets what it could not take before.
+        let was_standby = Applied { all: 3, lead: 0 };
+        assert!(s.lacks(was_standby, true) && !s.lacks(was_standby, false));
+        assert_eq!(s.missing(was_standby, true, false).0.len(), 2);
+    }
+
+    #[test]
+    fn set_session_characteristics_are_settings() {
+        let mut s = Settings::default();
+        run(&mut s, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        run(&mut s, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE");
+        assert_eq!(outside(&s, 0, false), "SET default_transaction_isolation TO 'repeatable read'");
+        run(&mut s, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE");
+        let all =
+            "SET default_transaction_read_only TO 'on';SET default_transaction_isolation TO 'serializable'";
+        assert_eq!((outside(&s, 0, true).as_str(), outside(&s, 0, false)), (all, String::new()));
     }
 
     #[test]
@@ -242,11 +317,11 @@ mod tests {
         run(&mut s, "SET a.x = 1");
         s.note_config("a.x", "it's", false);
         s.note_config("transaction_read_only", "off", false);
-        assert_eq!(s.missing(0, false).0.join(";"), "SELECT pg_catalog.set_config(E'a.x', E'it\\'s', false)");
+        assert_eq!(outside(&s, 0, false), "SELECT pg_catalog.set_config(E'a.x', E'it\\'s', false)");
         s.begin();
         s.note_config("a.x", "2", true);
         s.end(true);
-        assert_eq!(s.missing(1, false).0.len(), 1);
+        assert_eq!(s.missing(up_to(1), false, false).0.len(), 1);
     }
 
     #[test]
@@ -254,6 +329,6 @@ mod tests {
         let mut s = Settings::default();
         run(&mut s, "SET a.x = 3");
         run(&mut s, "DISCARD ALL");
-        assert_eq!(s.missing(0, false).0.join(";"), "DISCARD ALL");
+        assert_eq!(outside(&s, 0, false), "DISCARD ALL");
     }
 }

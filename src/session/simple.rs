@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::client::{MAX_TEXT, TOO_LONG};
-use super::place::{NOWHERE, Place};
+use super::place::Place;
 use super::reach::Reach;
 use super::{Ctx, Session, Step};
 use crate::error::NodeId;
@@ -56,8 +56,11 @@ impl Session {
         }
         self.drawn = None;
         self.forget_statement(ctx, node, b"");
-        self.keep_for_again(ctx, node);
+        if self.batch != Some(node) {
+            self.keep_for_again(ctx, node);
+        }
         self.begin_statement(ctx, node, &facts, text, "", write);
+        self.time_simple(ctx, node);
         self.launch(ctx, node, Expect::Query);
         // In a batch without its Sync the query takes the place of that: what came before is its transaction, too.
         self.batch = None;
@@ -88,12 +91,18 @@ impl Session {
         facts: &Facts,
         text: &[u8],
     ) -> Result<(NodeId, Write), Option<Step>> {
+        if self.again.is_replaying() {
+            self.may_be_repeated(ctx, facts, text)?;
+        }
+        if self.is_to_drain(ctx) {
+            return Err(self.wait_to_begin(ctx));
+        }
         // Each round rules out one node that cannot be reached.
         for _ in 0..=ctx.shared.view.nodes.len() {
             let (node, write) = match self.place(ctx, facts, text) {
                 Place::Node { node, write } => (node, write),
                 Place::Ask(question) => return Err(self.ask(ctx, question)),
-                Place::Nowhere => return Err(None),
+                Place::Nowhere => return Err(self.nowhere(ctx)),
             };
             if self.must_wait(ctx, Some(node)) {
                 return Err(Some(Step::Stall));
@@ -102,19 +111,19 @@ impl Session {
                 Reach::Ready(_) if self.prepare_there(ctx, node, facts) => return Err(Some(Step::Stall)),
                 Reach::Ready(_) => return Ok((node, write)),
                 Reach::Wait => return Err(Some(Step::Stall)),
-                Reach::Failed if Some(node) == ctx.shared.view.primary => return Err(None),
-                Reach::Failed => {
-                    self.avoid.push(node);
-                    self.drawn = None;
+                Reach::Failed if Some(node) == ctx.shared.view.writer() => {
+                    return Err(self.without(ctx, node));
                 }
+                Reach::Failed => self.avoid(ctx, node),
             }
         }
-        Err(None)
+        Err(self.nowhere(ctx))
     }
 
     fn or_refuse(&mut self, ctx: &mut Ctx<'_>, step: Option<Step>, header: Header) -> Step {
         step.unwrap_or_else(|| {
-            self.refuse_query(ctx, "57P03", NOWHERE);
+            let refusal = self.why_not();
+            self.refuse_query(ctx, refusal);
             Step::Done(header.length)
         })
     }
@@ -141,11 +150,14 @@ impl Session {
             Ok(found) => found,
             Err(Some(step)) => return step,
             Err(None) => {
-                self.refuse_query(ctx, "57P03", NOWHERE);
+                let refusal = self.why_not();
+                self.refuse_query(ctx, refusal);
                 return self.pass(header, rest, None);
             }
         };
+        self.again.begin(node, false, false);
         self.begin_statement(ctx, node, &facts, name, "", Write::Opaque);
+        self.time_simple(ctx, node);
         self.launch(ctx, node, Expect::Query);
         self.send_frame(ctx, node, header, rest)
     }

@@ -12,6 +12,10 @@ pub(super) struct Temporary {
     names: Vec<Name>,
     /// There may be others.
     in_doubt: bool,
+    /// What there was before the transaction changed it.
+    before: Option<(Vec<Name>, bool)>,
+    /// Those of the transaction that end with it.
+    until_commit: Vec<Name>,
 }
 
 impl Temporary {
@@ -48,8 +52,22 @@ impl Temporary {
         !self.names.is_empty()
     }
 
+    /// Whether there is one for certain that outlives the transaction, or was there before it.
+    pub(super) fn is_any_lasting(&self) -> bool {
+        self.before.as_ref().map_or(self.is_any(), |(names, _)| !names.is_empty())
+    }
+
     /// A statement has succeeded; `undoable`: a rollback may still take it back.
     pub(super) fn note(&mut self, statement: &Statement, undoable: bool) {
+        if undoable && !(statement.creates_temp.is_empty() && statement.drops.is_empty()) {
+            self.before.get_or_insert_with(|| (self.names.clone(), self.in_doubt));
+        }
+        if statement.drops_at_commit {
+            if !undoable {
+                return;
+            }
+            self.until_commit.extend(statement.creates_temp.iter().cloned());
+        }
         for name in &statement.creates_temp {
             // One that is made again and again is remembered once.
             if !self.names.contains(name) {
@@ -73,14 +91,23 @@ impl Temporary {
         self.in_doubt = true;
     }
 
-    /// A rollback may have taken some away, or brought them back.
-    pub(super) fn roll_back(&mut self) {
+    /// A rollback to a savepoint may have taken some away, or brought them back.
+    pub(super) fn roll_back_to(&mut self) {
         self.in_doubt |= self.is_any();
+    }
+
+    /// The transaction has ended.
+    pub(super) fn end(&mut self, committed: bool) {
+        let gone = std::mem::take(&mut self.until_commit);
+        match self.before.take() {
+            Some(before) if !committed => (self.names, self.in_doubt) = before,
+            _ => self.names.retain(|name| !gone.contains(name)),
+        }
     }
 
     /// This is what there is.
     pub(super) fn set(&mut self, names: Vec<Name>) {
-        *self = Temporary { names, in_doubt: false };
+        (self.names, self.in_doubt) = (names, false);
     }
 }
 
@@ -118,14 +145,40 @@ mod tests {
     fn what_may_be_taken_back_is_in_doubt() {
         let mut temporary = Temporary::default();
         note(&mut temporary, "DROP TABLE a", true);
-        temporary.roll_back();
+        temporary.roll_back_to();
         assert_eq!(has(&temporary, "a"), Some(false), "there was none");
         note(&mut temporary, "CREATE TEMP TABLE a (x int)", true);
-        temporary.roll_back();
+        temporary.roll_back_to();
         assert_eq!((has(&temporary, "a"), has(&temporary, "c")), (Some(true), None));
         temporary.set(Vec::new());
         assert_eq!(has(&temporary, "a"), Some(false));
         temporary.doubt();
         assert_eq!(has(&temporary, "a"), None);
+    }
+
+    #[test]
+    fn a_rollback_brings_back_what_there_was() {
+        let mut temporary = Temporary::default();
+        note(&mut temporary, "CREATE TEMP TABLE a (x int)", true);
+        assert!(temporary.is_any() && !temporary.is_any_lasting());
+        temporary.end(false);
+        assert_eq!(has(&temporary, "a"), Some(false));
+        note(&mut temporary, "CREATE TEMP TABLE a (x int)", true);
+        temporary.end(true);
+        note(&mut temporary, "DROP TABLE a", true);
+        assert!(temporary.is_any_lasting());
+        temporary.end(false);
+        assert_eq!(has(&temporary, "a"), Some(true));
+    }
+
+    #[test]
+    fn what_is_dropped_at_commit_does_not_outlive_it() {
+        let mut temporary = Temporary::default();
+        note(&mut temporary, "CREATE TEMP TABLE a (x int) ON COMMIT DROP", true);
+        assert_eq!(has(&temporary, "a"), Some(true));
+        temporary.end(true);
+        assert_eq!(has(&temporary, "a"), Some(false));
+        note(&mut temporary, "CREATE TEMP TABLE a (x int) ON COMMIT DROP", false);
+        assert!(!temporary.is_any(), "outside a transaction it is gone at once");
     }
 }

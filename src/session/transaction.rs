@@ -4,6 +4,7 @@
 //! such a node has only read, so at the end it gets a COMMIT or ROLLBACK of ours behind the lead's.
 #![forbid(unsafe_code)]
 
+use super::aborted::Aborted;
 use super::settings::Settings;
 use super::writes::{OwnCommit, Wrote};
 use super::{Ctx, Effect, Session};
@@ -23,11 +24,25 @@ pub(super) struct Transaction {
     changed_catalog: bool,
     /// Node on which a statement failed; everything goes there until ROLLBACK.
     pub(super) failed_on: Option<NodeId>,
+    /// Its node is lost.
+    pub(super) aborted: Option<Box<Aborted>>,
 }
 
 impl Transaction {
     fn on(lead: NodeId) -> Transaction {
-        Transaction { lead, options: None, wrote: Wrote::default(), changed_catalog: false, failed_on: None }
+        Transaction {
+            lead,
+            options: None,
+            wrote: Wrote::default(),
+            changed_catalog: false,
+            failed_on: None,
+            aborted: None,
+        }
+    }
+
+    /// It was begun as READ ONLY.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.options.as_ref().and_then(|options| options.read_only) == Some(true)
     }
 
     /// Other nodes may join.
@@ -52,8 +67,7 @@ impl Transaction {
             Some(Isolation::ReadUncommitted) => " ISOLATION LEVEL READ UNCOMMITTED",
             Some(Isolation::Serializable) | None => "",
         };
-        let read_only = self.options.as_ref().and_then(|options| options.read_only) == Some(true);
-        format!("BEGIN{level}{}", if read_only { " READ ONLY" } else { "" })
+        format!("BEGIN{level}{}", if self.is_read_only() { " READ ONLY" } else { "" })
     }
 }
 
@@ -62,17 +76,22 @@ impl Session {
     pub(super) fn status(&self) -> TxStatus {
         match &self.transaction {
             None => TxStatus::Idle,
-            Some(tx) if tx.failed_on.is_some() => TxStatus::Failed,
+            Some(tx) if tx.failed_on.is_some() || tx.aborted.is_some() => TxStatus::Failed,
             Some(_) => TxStatus::InTransaction,
         }
     }
 
     /// ReadyForQuery of the client's came from `node`: what was under way has succeeded or failed.
     pub(super) fn settle(&mut self, ctx: &mut Ctx<'_>, node: NodeId, status: TxStatus) {
-        self.again.stop();
+        self.again.end(self.is_all_answered());
         let errored = std::mem::take(&mut self.errored);
         let done = std::mem::take(&mut self.done);
         let landed = self.flight.saturating_sub(u64::from(self.in_flight) + 1);
+        while let Some((_, wrote)) = self.written.pop_front_if(|(flight, _)| *flight <= landed) {
+            self.early.add(wrote.write, wrote.tables);
+        }
+        self.flight_ended(ctx, landed);
+        let mut ended = false;
         if !self.effects.is_empty() {
             if self.transaction.is_none() {
                 // What comes before COMMIT or an error is a transaction too, if only to ReadyForQuery.
@@ -81,7 +100,9 @@ impl Session {
             while let Some(effect) = self.effects.pop_front_if(|effect| effect.flight <= landed) {
                 for (at, statement) in effect.facts.statements.iter().enumerate() {
                     if !errored || effect.first + at < done {
+                        let was_open = self.transaction.is_some();
                         self.apply(ctx, node, &effect, statement);
+                        ended |= was_open && self.transaction.is_none();
                     }
                 }
             }
@@ -89,14 +110,16 @@ impl Session {
         let committed = !errored && self.ends.back() != Some(&false);
         self.ends.clear();
         if status == TxStatus::Idle {
+            if self.transaction.is_none() && !ended {
+                self.count_transaction(ctx, node, committed);
+            }
             self.end(ctx, node, committed, false);
             // What is not COMMIT is committed right before this, and not when it says that it is complete.
             self.publish(ctx, true);
             self.all_published();
-            self.early = Wrote::default();
             self.settings.end(!errored);
             // A batch that has been sent behind this one may have portals of its own already.
-            if self.in_flight == 0 && self.batch.is_none() {
+            if self.is_all_answered() {
                 self.portals.clear();
                 self.end_own_portals();
             }
@@ -108,6 +131,14 @@ impl Session {
         if let Some(tx) = &mut self.transaction {
             tx.failed_on = (status == TxStatus::Failed).then_some(node);
         }
+        if self.is_all_answered() {
+            self.roll_back_aborted(ctx);
+        }
+    }
+
+    /// Nothing is under way.
+    pub(super) fn is_all_answered(&self) -> bool {
+        self.in_flight == 0 && self.batch.is_none()
     }
 
     fn begin(&mut self, node: NodeId, options: Option<BeginOptions>) {
@@ -138,7 +169,7 @@ impl Session {
             Kind::RollbackTo(name) => {
                 self.ends.pop_front();
                 self.settings.rollback_to(name);
-                self.temporary.roll_back();
+                self.temporary.roll_back_to();
                 if ctx.shared.routes.quirks
                     && let Some(tx) = &mut self.transaction
                 {
@@ -175,9 +206,16 @@ impl Session {
         }
         self.note_default_isolation(&statement.kind);
         self.temporary.note(statement, self.transaction.is_some());
+        self.holdings.note(statement, self.transaction.is_some());
         self.note_configs(node, statement);
-        if matches!(statement.kind, Kind::Set { .. } | Kind::Reset { .. } | Kind::ResetAll | Kind::DiscardAll)
-        {
+        if matches!(
+            statement.kind,
+            Kind::Set { .. }
+                | Kind::SetTransaction { session: true, .. }
+                | Kind::Reset { .. }
+                | Kind::ResetAll
+                | Kind::DiscardAll
+        ) {
             let alone = effect.facts.statements.len() == 1;
             let text = alone.then(|| String::from_utf8_lossy(&effect.text));
             let text = self.whole_datestyle(&statement.kind).or(text.map(std::borrow::Cow::into_owned));
@@ -251,10 +289,12 @@ impl Session {
         let was = self.settings.newest();
         change(&mut self.settings);
         let newest = self.settings.newest();
-        if let Some(link) = self.link(node)
-            && link.applied == was
-        {
-            link.applied = newest;
+        if let Some(link) = self.link(node) {
+            for applied in [&mut link.applied.all, &mut link.applied.lead] {
+                if *applied == was {
+                    *applied = newest;
+                }
+            }
         }
     }
 
@@ -269,8 +309,9 @@ impl Session {
     }
 
     /// No transaction is open on `node` any more, the last one to have had the client's statements.
-    fn end(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
+    pub(super) fn end(&mut self, ctx: &mut Ctx<'_>, node: NodeId, committed: bool, chain: bool) {
         let Some(tx) = &self.transaction else { return };
+        self.count_transaction(ctx, node, committed);
         self.trans_wrote |= tx.wrote.write.is_any();
         if committed && tx.wrote.write >= Write::Known {
             self.own_commit = OwnCommit::Somewhere;
@@ -280,10 +321,12 @@ impl Session {
             ctx.shared.relations.outdate(&self.key.database);
             self.own_relations = None;
         }
-        if !committed {
-            self.temporary.roll_back();
+        let is_rolled_back = tx.aborted.as_ref().is_some_and(|aborted| aborted.is_rolled_back());
+        self.temporary.end(committed);
+        self.holdings.end(committed);
+        if !is_rolled_back {
+            self.end_elsewhere(ctx, node, committed, chain);
         }
-        self.end_elsewhere(ctx, node, committed, chain);
         self.transaction = None;
         if let Some(link) = self.link(node) {
             link.in_transaction = false;

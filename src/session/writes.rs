@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// Most tables of a transaction that are remembered by name.
 const MAX_TABLES: usize = 1000;
 
+/// Most tables that others are told of one by one.
+const MAX_UNPUBLISHED: usize = 100;
+
 /// What a transaction has written.
 #[derive(Debug, Default)]
 pub(super) struct Wrote {
@@ -30,7 +33,7 @@ pub(super) struct Wrote {
 }
 
 impl Wrote {
-    fn add(&mut self, write: Write, tables: Vec<Name>) {
+    pub(super) fn add(&mut self, write: Write, tables: Vec<Name>) {
         self.write = self.write.max(write);
         self.tables.extend(tables);
         self.tables.sort_unstable();
@@ -48,6 +51,20 @@ pub(super) struct Unpublished {
     tables: Vec<Name>,
     /// And perhaps others.
     any: bool,
+}
+
+impl Unpublished {
+    fn add(&mut self, tables: &[Name]) {
+        for table in tables {
+            if !self.any && !self.tables.contains(table) {
+                self.tables.push(table.clone());
+            }
+        }
+        if self.tables.len() > MAX_UNPUBLISHED {
+            self.tables.clear();
+            self.any = true;
+        }
+    }
 }
 
 /// Where the last commit of the session is.
@@ -101,7 +118,7 @@ impl SharedWrites<'_> {
 
 impl Writes for SharedWrites<'_> {
     fn lately(&self, table: Option<&Name>) -> bool {
-        let (now, memory) = (clock::monotonic_micros().unsigned_abs(), self.routes.memory);
+        let (now, memory) = (clock::monotonic_micros(), self.routes.memory);
         let is_cold = now.saturating_sub(self.segment.started_micros()) < memory.cold_start_micros;
         let at = self.segment.written_at(table.and_then(|name| self.table(name)));
         is_cold || (at > 0 && now.saturating_sub(at) < memory.lifetime(self.lag()))
@@ -130,14 +147,17 @@ impl Session {
                 facts.statements.iter().flat_map(|statement| tables_written(statement, routes)).collect();
             if publishes(routes) {
                 self.unpublished.any |= write == Write::Opaque;
-                self.unpublished.tables.extend(tables.iter().cloned());
+                self.unpublished.add(&tables);
             }
         }
         match &mut self.transaction {
             Some(tx) => tx.wrote.add(write, tables),
             None => {
                 // BEGIN may stand before it in the batch.
-                self.early.add(write, tables);
+                match self.written.back_mut() {
+                    Some((flight, wrote)) if *flight == self.flight => wrote.add(write, tables),
+                    _ => self.written.push_back((self.flight, Wrote { write, tables })),
+                }
                 if write >= Write::Known {
                     self.own_commit = OwnCommit::Somewhere;
                 }
@@ -160,7 +180,7 @@ impl Session {
         let written: Vec<Written<'_>> = tables.chain(any.then_some(None)).collect();
         let (segment, routes) = (&ctx.shared.segment, &ctx.shared.routes);
         if routes.on_write == OnWrite::DmlAdaptiveGlobal {
-            let now = clock::monotonic_micros().unsigned_abs();
+            let now = clock::monotonic_micros();
             written.iter().for_each(|table| segment.note_written(*table, now));
         }
         if routes.read_after_write == ReadAfterWrite::Global {
@@ -168,10 +188,13 @@ impl Session {
         }
     }
 
-    /// No transaction is open any more, and what there was to tell is told.
+    /// No transaction is open any more, and what there was to tell is told; but for what is under way behind it.
     pub(super) fn all_published(&mut self) {
-        self.unpublished.tables.clear();
-        self.unpublished.any = false;
+        if self.is_all_answered() {
+            self.unpublished.tables.clear();
+            self.unpublished.any = false;
+        }
+        self.early = Wrote::default();
     }
 
     /// The node for a read whose node would be the session's, if that has the commits which the read must see; else

@@ -1,4 +1,4 @@
-//! Statements and errors per worker and node: the worker counts, readers add up.
+//! Statements, errors, transactions and lent connections per worker and node: the worker counts, readers add up.
 //!
 //! They belong to the worker's place, not to its process: a replaced worker counts on.
 #![forbid(unsafe_code)]
@@ -43,6 +43,10 @@ counters! {
     panic: "Errors of severity PANIC.",
     fatal: "Errors of severity FATAL.",
     error: "Errors of severity ERROR.",
+    committed: "Transactions that were committed, also those of a statement that stood alone.",
+    aborted: "Transactions that were not.",
+    pool_hits: "Times that a session got a connection that was there.",
+    pool_misses: "Times that one had to be opened for it.",
 }
 
 /// Where counts of a worker or node that does not exist go.

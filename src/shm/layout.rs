@@ -1,17 +1,23 @@
 //! Where everything stands in the segment, on one page. Offsets count words of 64 bits.
 //!
 //! ```text
-//! head      started_at, generation, primary                            supervisor (generation: also the check)
+//! head      started_at, generation, primary, hold, pause, last event   supervisor (generation: also the check)
+//!           sessions begun                                             whoever begins one
+//!           recovery                                                   who recovers a node
 //!           catalog epochs                                             whoever changes a database
 //! answers   × answers               cell CatalogRow                   whoever asks; see `seqlock::try_write`
 //! replayed  × nodes                 position, commit                   whoever asks; the supervisor forgets it
 //! tables    × tables + 1            written at, commit                 whoever writes; the first is for all tables
-//! nodes     × nodes                 status | cell NodeState            supervisor
+//! events    × EVENTS                cell EventRow                      supervisor
+//! recovery                          cell RecoveryRow                   who recovers a node
+//! nodes     × nodes                 status, weight | cell NodeState    supervisor
 //!                                   cell Probe                         replication check
-//! workers   × workers               sessions used | cell WorkerRow   that worker
+//!                                   cell HealthRow                     that node's health check
+//! workers   × workers               sessions used, quiet, pause quiet | cell WorkerRow   that worker
 //! sessions  × workers × sessions    status, cancel pid | cell SessionRow   that worker
 //! pools     × workers × nodes × rows    cell PoolRow                   that worker
 //! counters  × workers × nodes       pools used | words                 that worker
+//! traffic   × workers               rows used | words × nodes | (cell TrafficKey | words × nodes) × rows   that worker
 //! ```
 //! Rows beyond those used, and nodes that are only room for a reload, never become memory.
 #![forbid(unsafe_code)]
@@ -19,8 +25,12 @@
 use std::ops::Range;
 
 use super::counters::COUNTERS;
-use super::rows::{CatalogRow, NodeState, PoolRow, Probe, SessionRow, WorkerRow};
+use super::rows::{
+    CatalogRow, EventRow, FailoverReason, HealthRow, NodeState, PoolRow, Probe, RecoveryRow, SessionRow,
+    TrafficKey, WorkerRow,
+};
 use super::seqlock::size;
+use super::traffic;
 
 /// How many rows of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,17 +60,40 @@ pub(super) const KNOWN_COMMITS: usize = 4;
 pub(super) const KNOWN_LSN: usize = 5;
 /// When the program started, by the clock that never goes back.
 pub(super) const STARTED_MICROS: usize = 6;
+/// What sessions hold back, with a number that tells two such times apart.
+pub(super) const HOLD: usize = 7;
 
-const EPOCHS_AT: usize = 8;
+/// How many sessions have begun: each gets its number here.
+pub(super) const SESSIONS_BEGUN: usize = 8;
+
+/// Whether operators hold all new transactions back: odd while they do, and every time has another number.
+pub(super) const PAUSE: usize = 9;
+
+/// How often another node has become the primary, the first one included.
+pub(super) const PRIMARIES: usize = 10;
+/// Who recovers a node now, as a number; 0: nobody.
+pub(super) const RECOVERY: usize = 11;
+/// Number of the last event.
+pub(super) const LAST_EVENT: usize = 12;
+/// Primaries that were replaced, a word for each reason.
+const FAILOVERS_AT: usize = 13;
+
+const EPOCHS_AT: usize = FAILOVERS_AT + FailoverReason::ALL.len();
 /// Databases share these by the hash of their names.
 pub(super) const EPOCHS: usize = 64;
 
-const HEAD: usize = EPOCHS_AT + EPOCHS;
-const NODE: usize = 1 + size::<NodeState>() + size::<Probe>();
-const WORKER: usize = 1 + size::<WorkerRow>();
+/// Events that are kept.
+pub(super) const EVENTS: usize = 1024;
+const EVENTS_AT: usize = EPOCHS_AT + EPOCHS;
+
+const RECOVERED_AT: usize = EVENTS_AT + EVENTS * size::<EventRow>();
+const HEAD: usize = RECOVERED_AT + size::<RecoveryRow>();
+const NODE: usize = 2 + size::<NodeState>() + size::<Probe>() + size::<HealthRow>();
+const WORKER: usize = 3 + size::<WorkerRow>();
 const COUNTED: usize = 1 + COUNTERS;
-/// Two words that are read one by one.
+/// Words that are read one by one.
 const PAIR: usize = 2;
+const TRIPLE: usize = 3;
 const SESSION: usize = 2 + size::<SessionRow>();
 
 /// Offsets of the tables for given sizes.
@@ -74,6 +107,7 @@ pub(super) struct Layout {
     answers: usize,
     replayed: usize,
     tables: usize,
+    traffic: usize,
     /// Words of the whole segment.
     pub(super) total: usize,
 }
@@ -91,13 +125,32 @@ impl Layout {
             table(pools, size::<PoolRow>(), &[sizes.workers, sizes.pools_per_worker, sizes.nodes])?;
         let answers = table(counters, COUNTED, &[sizes.workers, sizes.nodes])?;
         let replayed = table(answers, size::<CatalogRow>(), &[sizes.answers])?;
-        let tables = table(replayed, PAIR, &[sizes.nodes])?;
-        let total = table(tables, PAIR, &[sizes.tables.checked_add(1)?])?;
-        Some(Layout { sizes, workers, sessions, pools, counters, answers, replayed, tables, total })
+        let tables = table(replayed, TRIPLE, &[sizes.nodes])?;
+        let traffic = table(tables, PAIR, &[sizes.tables.checked_add(1)?])?;
+        let rows = table(0, traffic_row(sizes.nodes)?, &[traffic::ROWS])?;
+        let of_worker = table(1, traffic::LATENCY_CLASSES, &[sizes.nodes])?.checked_add(rows)?;
+        let total = table(traffic, of_worker, &[sizes.workers])?;
+        Some(Layout { sizes, workers, sessions, pools, counters, answers, replayed, tables, traffic, total })
+    }
+
+    /// How often a primary was replaced for this reason.
+    pub(super) fn failovers(&self, reason: FailoverReason) -> usize {
+        FAILOVERS_AT + reason as usize
     }
 
     pub(super) fn epoch(&self, index: usize) -> Option<usize> {
         (index < EPOCHS).then_some(EPOCHS_AT + index)
+    }
+
+    /// Where the event of this number stands, or stood until a later one took its place.
+    pub(super) fn event(&self, number: u64) -> Option<Range<usize>> {
+        let place = usize::try_from(number % EVENTS as u64).ok()?;
+        cell::<EventRow>(EVENTS_AT + place * size::<EventRow>())
+    }
+
+    /// The last recovery.
+    pub(super) fn recovered(&self) -> Option<Range<usize>> {
+        cell::<RecoveryRow>(RECOVERED_AT)
     }
 
     pub(super) fn answer(&self, index: usize) -> Option<Range<usize>> {
@@ -105,9 +158,10 @@ impl Layout {
         cell::<CatalogRow>(self.answers + index * size::<CatalogRow>())
     }
 
-    /// Position that a node is known to have replayed; the commit that it is known to have stands behind it.
+    /// Position that a node is known to have replayed; behind it the commit that it is known to have, and which of
+    /// the primaries it was seen to stream from.
     pub(super) fn replayed(&self, node: usize) -> Option<usize> {
-        (node < self.sizes.nodes).then(|| self.replayed + node * PAIR)
+        (node < self.sizes.nodes).then(|| self.replayed + node * TRIPLE)
     }
 
     /// When a table was written last; the commit of that stands behind it. 0 is for all tables.
@@ -120,15 +174,34 @@ impl Layout {
     }
 
     pub(super) fn node_state(&self, id: usize) -> Option<Range<usize>> {
-        cell::<NodeState>(self.node_status(id)? + 1)
+        cell::<NodeState>(self.weight(id)? + 1)
+    }
+
+    /// Share of the reads that an operator has given a node.
+    pub(super) fn weight(&self, id: usize) -> Option<usize> {
+        Some(self.node_status(id)? + 1)
     }
 
     pub(super) fn probe(&self, id: usize) -> Option<Range<usize>> {
-        cell::<Probe>(self.node_status(id)? + 1 + size::<NodeState>())
+        cell::<Probe>(self.node_state(id)?.end)
+    }
+
+    pub(super) fn health(&self, id: usize) -> Option<Range<usize>> {
+        cell::<HealthRow>(self.probe(id)?.end)
     }
 
     pub(super) fn worker(&self, worker: usize) -> Option<Range<usize>> {
-        cell::<WorkerRow>(self.sessions_used(worker)? + 1)
+        cell::<WorkerRow>(self.pause_quiet(worker)? + 1)
+    }
+
+    /// Number of the last pause that the worker has nothing left to end for.
+    pub(super) fn pause_quiet(&self, worker: usize) -> Option<usize> {
+        Some(self.quiet(worker)? + 1)
+    }
+
+    /// Number of the last hold that the worker has nothing left to end for.
+    pub(super) fn quiet(&self, worker: usize) -> Option<usize> {
+        Some(self.sessions_used(worker)? + 1)
     }
 
     /// How many of a worker's sessions have ever been written; those behind read as empty.
@@ -169,6 +242,53 @@ impl Layout {
         let start = self.counters + (worker * nodes + node) * COUNTED + 1;
         Some(start..start + COUNTERS)
     }
+
+    /// How many of a worker's rows of traffic are used.
+    pub(super) fn traffic_used(&self, worker: usize) -> Option<usize> {
+        let Sizes { workers, nodes, .. } = self.sizes;
+        // It was computed before without an overflow.
+        let of_worker = 1 + nodes * traffic::LATENCY_CLASSES + traffic::ROWS * traffic_row(nodes)?;
+        (worker < workers).then(|| self.traffic + worker * of_worker)
+    }
+
+    /// How long statements took on a node.
+    pub(super) fn latency(&self, worker: usize, node: usize) -> Option<Range<usize>> {
+        (node < self.sizes.nodes).then_some(())?;
+        let start = self.traffic_used(worker)? + 1 + node * traffic::LATENCY_CLASSES;
+        Some(start..start + traffic::LATENCY_CLASSES)
+    }
+
+    /// How long statements took, on all nodes.
+    pub(super) fn latencies(&self, worker: usize) -> Option<Range<usize>> {
+        let start = self.traffic_used(worker)? + 1;
+        Some(start..start + self.sizes.nodes * traffic::LATENCY_CLASSES)
+    }
+
+    /// Whom a row of traffic is of.
+    pub(super) fn traffic_key(&self, worker: usize, row: usize) -> Option<Range<usize>> {
+        let nodes = self.sizes.nodes;
+        (row < traffic::ROWS).then_some(())?;
+        let rows = self.traffic_used(worker)? + 1 + nodes * traffic::LATENCY_CLASSES;
+        cell::<TrafficKey>(rows + row * traffic_row(nodes)?)
+    }
+
+    /// What a row of traffic counts, for all nodes.
+    pub(super) fn traffic_of_row(&self, worker: usize, row: usize) -> Option<Range<usize>> {
+        let start = self.traffic_key(worker, row)?.end;
+        Some(start..start + self.sizes.nodes * traffic::COUNTS)
+    }
+
+    /// What a row of traffic counts for a node.
+    pub(super) fn traffic(&self, worker: usize, row: usize, node: usize) -> Option<Range<usize>> {
+        (node < self.sizes.nodes).then_some(())?;
+        let start = self.traffic_key(worker, row)?.end + node * traffic::COUNTS;
+        Some(start..start + traffic::COUNTS)
+    }
+}
+
+/// Words of a row of traffic.
+fn traffic_row(nodes: usize) -> Option<usize> {
+    nodes.checked_mul(traffic::COUNTS)?.checked_add(size::<TrafficKey>())
 }
 
 fn cell<T: super::words::Word>(start: usize) -> Option<Range<usize>> {
@@ -192,14 +312,19 @@ mod tests {
         let layout = Layout::new(sizes).unwrap();
         let mut owner = vec![0u8; layout.total];
         let mut mark = |range: Range<usize>| owner[range].iter_mut().for_each(|count| *count += 1);
-        mark(0..EPOCHS_AT);
+        mark(0..FAILOVERS_AT);
+        for reason in FailoverReason::ALL {
+            mark(layout.failovers(reason)..layout.failovers(reason) + 1);
+        }
         for index in 0..EPOCHS {
             let epoch = layout.epoch(index).unwrap();
             mark(epoch..epoch + 1);
         }
+        (0..EVENTS as u64).for_each(|number| mark(layout.event(number).unwrap()));
+        mark(layout.recovered().unwrap());
         for node in 0..sizes.nodes {
             let replayed = layout.replayed(node).unwrap();
-            mark(replayed..replayed + PAIR);
+            mark(replayed..replayed + TRIPLE);
         }
         for table in 0..=sizes.tables {
             let written = layout.written(table).unwrap();
@@ -208,13 +333,23 @@ mod tests {
         (0..sizes.answers).for_each(|index| mark(layout.answer(index).unwrap()));
         for node in 0..sizes.nodes {
             let status = layout.node_status(node).unwrap();
-            mark(status..status + 1);
+            mark(status..status + 2);
             mark(layout.node_state(node).unwrap());
             mark(layout.probe(node).unwrap());
+            mark(layout.health(node).unwrap());
+        }
+        for worker in 0..sizes.workers {
+            let used = layout.traffic_used(worker).unwrap();
+            mark(used..used + 1);
+            (0..sizes.nodes).for_each(|node| mark(layout.latency(worker, node).unwrap()));
+            for row in 0..traffic::ROWS {
+                mark(layout.traffic_key(worker, row).unwrap());
+                (0..sizes.nodes).for_each(|node| mark(layout.traffic(worker, row, node).unwrap()));
+            }
         }
         for worker in 0..sizes.workers {
             let used = layout.sessions_used(worker).unwrap();
-            mark(used..used + 1);
+            mark(used..used + 3);
             mark(layout.worker(worker).unwrap());
             for slot in 0..sizes.sessions_per_worker {
                 let status = layout.session_status(worker, slot).unwrap();

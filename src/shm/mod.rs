@@ -6,20 +6,26 @@
 
 mod catalog;
 mod counters;
+mod events;
+mod hold;
 mod layout;
 mod rows;
 mod seqlock;
 mod table;
 mod text;
+mod traffic;
 mod words;
 mod writes;
 
 pub use catalog::CatalogKey;
 pub use counters::{NodeCounters, Totals};
+pub use events::RecoveryBy;
 pub use layout::Sizes;
 pub use rows::{
-    CancelKey, NodeRow, NodeStatus, PgRole, PgStatus, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow,
+    Admission, CancelKey, EventKind, EventRow, FailoverReason, HealthRow, Hold, NodeRow, NodeStatus, PgRole,
+    PgStatus, PoolRow, Probe, RecoveryRow, SessionRow, SessionStatus, WorkerRow,
 };
 pub use table::Segment;
 pub use text::Text;
+pub use traffic::{LATENCY_BOUNDS, LATENCY_CLASSES, OTHERS, Traffic, TrafficCounts, latency_class};
 pub use writes::Written;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::text::Text;
+use super::traffic::LATENCY_CLASSES;
 use super::words::{Source, Word, code, row};
 
 /// Most bytes of an answer of the catalog that workers share.
@@ -25,6 +26,16 @@ row! {
     }
 }
 
+row! {
+    /// Whose statements a row of traffic counts.
+    pub(super) struct TrafficKey {
+        /// User.
+        pub user: Text<64>,
+        /// Database.
+        pub database: Text<64>,
+    }
+}
+
 code! {
     /// What we think of a node; only the supervisor changes it.
     pub enum NodeStatus {
@@ -38,6 +49,13 @@ code! {
         Down = 3,
         /// Out of use here, without the other pgbalancers agreeing.
         Quarantine = 4,
+    }
+}
+
+impl NodeStatus {
+    /// Sessions may use the node.
+    pub fn is_used(self) -> bool {
+        matches!(self, NodeStatus::Waiting | NodeStatus::Up)
     }
 }
 
@@ -66,6 +84,48 @@ code! {
 }
 
 code! {
+    /// Why another node has become the primary.
+    pub enum FailoverReason {
+        /// A session could not connect to the one before, or its connection broke.
+        Session = 0,
+        /// The one before said that it shuts down.
+        Shutdown = 1,
+        /// The health check gave it up.
+        HealthCheck = 2,
+        /// It was one of two primaries.
+        FalsePrimary = 3,
+        /// An operator wanted it.
+        Operator = 4,
+        /// The servers changed their roles themselves.
+        Roles = 5,
+    }
+}
+
+impl FailoverReason {
+    /// All of them.
+    pub const ALL: [FailoverReason; 6] = [
+        FailoverReason::Session,
+        FailoverReason::Shutdown,
+        FailoverReason::HealthCheck,
+        FailoverReason::FalsePrimary,
+        FailoverReason::Operator,
+        FailoverReason::Roles,
+    ];
+
+    /// As metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailoverReason::Session => "session",
+            FailoverReason::Shutdown => "shutdown",
+            FailoverReason::HealthCheck => "health_check",
+            FailoverReason::FalsePrimary => "false_primary",
+            FailoverReason::Operator => "operator",
+            FailoverReason::Roles => "roles",
+        }
+    }
+}
+
+code! {
     /// What a session does now.
     pub enum SessionStatus {
         /// No client.
@@ -78,6 +138,18 @@ code! {
         IdleInTransaction = 3,
         /// A statement runs.
         ExecuteCommand = 4,
+    }
+}
+
+code! {
+    /// Whether a session counts for the limits of its user and its database.
+    pub enum Admission {
+        /// It has not proved who it is.
+        Out = 0,
+        /// It has, and is about to come in.
+        Asks = 1,
+        /// It is in.
+        In = 2,
     }
 }
 
@@ -103,6 +175,12 @@ pub struct NodeRow {
     pub reason: Text<96>,
     /// When status or role changed last (unix seconds).
     pub changed_at: u64,
+    /// It is out of use because an operator wants so, not because it failed: what has begun there may end there.
+    pub orderly: bool,
+    /// How often it was taken out of use.
+    pub times_out: u64,
+    /// How often it was put back in use.
+    pub times_back: u64,
     /// Whether it is the primary that we route writes to.
     pub is_primary: bool,
     /// What the replication check found.
@@ -116,6 +194,12 @@ row! {
         pub reason: Text<96>,
         /// When status or role changed last (unix seconds).
         pub changed_at: u64,
+        /// It is out of use because an operator wants so.
+        pub orderly: bool,
+        /// How often it was taken out of use.
+        pub times_out: u64,
+        /// How often it was put back in use.
+        pub times_back: u64,
     }
 }
 
@@ -138,6 +222,145 @@ row! {
         pub replay_lsn: u64,
         /// When it was found (unix seconds).
         pub at: u64,
+        /// When the node was asked: all that was written before that is in the position (microseconds of
+        /// CLOCK_MONOTONIC, 0: it has not answered).
+        pub asked_at: u64,
+        /// It is a second primary or follows one: its data need not be those of the primary.
+        pub astray: bool,
+        /// The primary that it streams from, directly or over others, as far as that can be seen.
+        pub root: Option<u64>,
+        /// Why it has its role, to stand behind its name.
+        pub why: Text<96>,
+    }
+}
+
+code! {
+    /// What has happened.
+    pub enum EventKind {
+        /// The program has started.
+        Start = 0,
+        /// A node is in use, or out of use.
+        NodeStatus = 1,
+        /// Another node is the primary, or none is.
+        Primary = 2,
+        /// A primary that was lost has been replaced.
+        Failover = 3,
+        /// The configuration was read again.
+        Reload = 4,
+        /// The program stops.
+        Stop = 5,
+        /// Operators hold all new transactions back.
+        Pause = 6,
+        /// They no longer do.
+        Resume = 7,
+    }
+}
+
+impl EventKind {
+    /// As all faces have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventKind::Start => "start",
+            EventKind::Pause => "pause",
+            EventKind::Resume => "resume",
+            EventKind::NodeStatus => "node_status",
+            EventKind::Primary => "primary",
+            EventKind::Failover => "failover",
+            EventKind::Reload => "reload",
+            EventKind::Stop => "stop",
+        }
+    }
+}
+
+row! {
+    /// Something that has happened, in the ring of events.
+    pub struct EventRow {
+        /// Counts from 1, without a gap.
+        pub number: u64,
+        /// When (milliseconds since 1970).
+        pub at_millis: u64,
+        /// What.
+        pub kind: EventKind,
+        /// The node that it is about, counted from 1; 0: none.
+        pub node_plus_1: u32,
+        /// How it was before.
+        pub old: Text<24>,
+        /// How it is now.
+        pub new: Text<24>,
+        /// Why.
+        pub reason: Text<96>,
+    }
+}
+
+impl EventRow {
+    /// The node that it is about.
+    pub fn node(&self) -> Option<usize> {
+        (self.node_plus_1 as usize).checked_sub(1)
+    }
+}
+
+code! {
+    /// What sessions hold back while the cluster changes.
+    pub enum Hold {
+        /// Nothing.
+        Nothing = 0,
+        /// What needs the primary: it is gone, and the next one is being looked for.
+        Writes = 1,
+        /// New transactions and statements outside of one, for a switchover; those under way go on to their end.
+        Transactions = 2,
+    }
+}
+
+row! {
+    /// What the health check of a node has counted, by all its processes since the start. Durations are milliseconds,
+    /// as `SHOW pool_health_check_stats` has them.
+    pub struct HealthRow {
+        /// Checks begun.
+        pub total: u64,
+        /// Checks that found it well.
+        pub success: u64,
+        /// Checks that did not.
+        pub fail: u64,
+        /// Checks left out, because the node was down.
+        pub skip: u64,
+        /// Retries.
+        pub retry: u64,
+        /// Most retries of one check.
+        pub max_retry: u64,
+        /// Sum of the durations of the checks.
+        pub duration: u64,
+        /// Longest check.
+        pub max_duration: u64,
+        /// Shortest check.
+        pub min_duration: u64,
+        /// When the last check ended, whatever it found (unix seconds); 0: none yet. So with those below.
+        pub last: u64,
+        /// The last that found it well.
+        pub last_success: u64,
+        /// The last that was left out.
+        pub last_skip: u64,
+        /// The last that failed.
+        pub last_fail: u64,
+        /// Sum of the durations of the checks, in microseconds.
+        pub micros: u64,
+        /// Checks by how long they took: see [`latency_class`](super::traffic::latency_class).
+        pub classes: [u64; LATENCY_CLASSES],
+    }
+}
+
+row! {
+    /// The last recovery of a node, or the one under way.
+    pub struct RecoveryRow {
+        /// The node, counted from 1; 0: there was none yet.
+        pub node_plus_1: u32,
+        /// When it began (unix seconds).
+        pub begun_at: u64,
+        /// When it ended; 0: it has not.
+        pub ended_at: u64,
+        /// What is done now, or was done last.
+        pub step: Text<64>,
+        /// Why it failed; empty: it did not.
+        pub failure: Text<256>,
     }
 }
 
@@ -174,6 +397,10 @@ row! {
         pub client_port: u32,
         /// When the client came (unix seconds).
         pub connected_at: u64,
+        /// Its number: no other session of this program has it.
+        pub number: u64,
+        /// Whether it counts for limits.
+        pub admission: Admission,
         /// Node that its reads go to, counted from 1; 0 while none is chosen.
         pub balance_node_plus_1: u32,
         /// Process number that its cancel requests carry.

@@ -3,7 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use subtle::ConstantTimeEq;
@@ -11,12 +11,15 @@ use subtle::ConstantTimeEq;
 use super::counters::{NodeCounters, Totals};
 use super::layout::{self, Layout, Sizes};
 use super::rows::{
-    NodeRow, NodeState, NodeStatus, PgRole, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow,
+    HealthRow, NodeRow, NodeState, NodeStatus, PgRole, PoolRow, Probe, SessionRow, SessionStatus, WorkerRow,
 };
 use super::seqlock;
 use super::words::Word;
 use crate::error::NodeId;
 use crate::sys::clock;
+
+/// The sign of a weight, which has none, says that there is one.
+const WEIGHT_SET: u64 = 1 << 63;
 
 /// The shared segment; copies of the handle mean the same memory. Never unmapped: it lives as long as
 /// the last process that has it.
@@ -33,9 +36,21 @@ impl Segment {
         let layout = Layout::new(sizes).ok_or(io::ErrorKind::OutOfMemory)?;
         let words = map(layout.total)?;
         let segment = Segment { words, layout, sizes };
-        segment.store(Some(layout::STARTED_AT), clock::unix_seconds());
-        segment.begin_writes();
+        segment.begin();
         Ok(segment)
+    }
+
+    /// Makes it as it was when it was new. For simulations, which use one segment for run after run.
+    pub fn renew(&self) {
+        for word in self.words {
+            word.store(0, Ordering::Release);
+        }
+        self.begin();
+    }
+
+    fn begin(&self) {
+        self.store(Some(layout::STARTED_AT), clock::unix_seconds());
+        self.begin_writes();
     }
 
     /// How many rows there are.
@@ -65,6 +80,9 @@ impl Segment {
             status: NodeStatus::from_word(self.load(self.layout.node_status(id))),
             reason: state.reason,
             changed_at: state.changed_at,
+            orderly: state.orderly,
+            times_out: state.times_out,
+            times_back: state.times_back,
             is_primary: self.primary() == Some(id),
             probe: self.read(self.layout.probe(id)),
         }
@@ -72,7 +90,28 @@ impl Segment {
 
     /// Changes the status of a node. The supervisor alone may.
     pub fn set_status(&self, id: NodeId, status: NodeStatus, reason: &str, now: u64) {
-        self.write(self.layout.node_state(id), &NodeState { reason: reason.into(), changed_at: now });
+        self.change_status(id, status, reason, now, false);
+    }
+
+    /// Takes a node out of use that has not failed: what sessions have begun there may end there. The supervisor alone
+    /// may.
+    pub fn set_detached(&self, id: NodeId, reason: &str, now: u64) {
+        self.change_status(id, NodeStatus::Down, reason, now, true);
+    }
+
+    fn change_status(&self, id: NodeId, status: NodeStatus, reason: &str, now: u64, orderly: bool) {
+        let before: NodeState = self.read(self.layout.node_state(id));
+        let was_used = self.node(id).status.is_used();
+        let count = |happened: bool| u64::from(happened);
+        let state = NodeState {
+            reason: reason.into(),
+            changed_at: now,
+            orderly,
+            times_out: before.times_out + count(was_used && status == NodeStatus::Down),
+            // One that is new has not come back.
+            times_back: before.times_back + count(!was_used && status.is_used() && before.times_out > 0),
+        };
+        self.write(self.layout.node_state(id), &state);
         self.store(self.layout.node_status(id), status as u64);
         self.forget_replayed(id);
         self.bump();
@@ -87,8 +126,11 @@ impl Segment {
         for id in before.into_iter().chain(primary) {
             let state: NodeState = self.read(self.layout.node_state(id));
             self.write(self.layout.node_state(id), &NodeState { changed_at: now, ..state });
-            self.forget_replayed(id);
         }
+        // What is replayed was written by the one before.
+        let primaries = self.load(Some(layout::PRIMARIES)) + u64::from(primary.is_some());
+        self.store(Some(layout::PRIMARIES), primaries);
+        (0..self.sizes.nodes).for_each(|id| self.forget_replayed(id));
         self.store(Some(layout::PRIMARY), primary.map_or(0, |id| id as u64 + 1));
         self.forget_position();
         self.bump();
@@ -103,14 +145,37 @@ impl Segment {
     pub fn set_probe(&self, id: NodeId, probe: Probe) {
         let before: Probe = self.read(self.layout.probe(id));
         self.write(self.layout.probe(id), &probe);
+        self.note_root(id, probe.root);
         match probe.pg_role {
             PgRole::Standby => self.note_replayed(id, probe.replay_lsn),
             PgRole::Primary | PgRole::Unknown => self.forget_replayed(id),
         }
-        let seen = |p: &Probe| (p.pg_status, p.pg_role, p.lag_bytes, p.lag_micros);
+        let seen = |p: &Probe| (p.pg_status, p.pg_role, p.lag_bytes, p.lag_micros, p.astray);
         if seen(&before) != seen(&probe) {
             self.bump();
         }
+    }
+
+    /// The share of the reads that an operator has given a node.
+    pub fn weight(&self, id: NodeId) -> Option<f64> {
+        let word = self.load(self.layout.weight(id));
+        (word & WEIGHT_SET != 0).then(|| f64::from_bits(word & !WEIGHT_SET))
+    }
+
+    /// Gives a node a share of the reads, at least 0, or back that of the configuration. The supervisor alone may.
+    pub fn set_weight(&self, id: NodeId, weight: Option<f64>) {
+        self.store(self.layout.weight(id), weight.map_or(0, |weight| weight.to_bits() | WEIGHT_SET));
+        self.bump();
+    }
+
+    /// What a node's health check has counted.
+    pub fn health(&self, id: NodeId) -> HealthRow {
+        self.read(self.layout.health(id))
+    }
+
+    /// Notes what a node's health check has counted. That health check alone may.
+    pub fn set_health(&self, id: NodeId, row: &HealthRow) {
+        self.write(self.layout.health(id), row);
     }
 
     /// A worker's row.
@@ -132,6 +197,24 @@ impl Segment {
         SessionRow { status, ..self.read(self.layout.session(worker, slot)) }
     }
 
+    /// A number for a session that begins.
+    pub fn number_session(&self) -> u64 {
+        self.word(Some(layout::SESSIONS_BEGUN)).map_or(0, |word| word.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// How many sessions there are with such rows. Whatever the caller has written before, others that count see it, or it
+    /// sees what they have written.
+    pub fn count_sessions(&self, is_such: impl Fn(&SessionRow) -> bool) -> u64 {
+        fence(Ordering::SeqCst);
+        let is_there = |worker: usize, slot: usize| {
+            self.load(self.layout.session_status(worker, slot)) != SessionStatus::WaitForConnection as u64
+                && is_such(&self.session(worker, slot))
+        };
+        let of_worker =
+            |worker| (0..self.sessions_used(worker)).filter(|slot| is_there(worker, *slot)).count() as u64;
+        (0..self.sizes.workers).map(of_worker).sum()
+    }
+
     /// Notes a session's row. Its worker alone may.
     pub fn set_session(&self, worker: usize, slot: usize, row: &SessionRow) {
         self.use_up_to(self.layout.sessions_used(worker), slot, self.sizes.sessions_per_worker);
@@ -151,6 +234,12 @@ impl Segment {
             return PoolRow::default();
         }
         self.read(self.layout.pool(worker, pool, node))
+    }
+
+    /// How many places for connections of a worker to a node were ever used; those behind are empty.
+    pub fn pools_used(&self, worker: usize, node: NodeId) -> usize {
+        let used = self.load(self.layout.pools_used(worker, node));
+        usize::try_from(used).unwrap_or(usize::MAX).min(self.sizes.pools_per_worker)
     }
 
     /// Notes a pooled connection's row. Its worker alone may.
@@ -198,6 +287,8 @@ impl Segment {
     /// before it starts the next: in between nobody writes there.
     pub fn clear_worker(&self, worker: usize) {
         self.set_worker(worker, &WorkerRow::default());
+        self.set_quiet(worker, 0);
+        self.set_pause_quiet(worker, 0);
         for slot in 0..self.sessions_used(worker) {
             self.set_session(worker, slot, &SessionRow::default());
         }
@@ -215,7 +306,14 @@ impl Segment {
         }
     }
 
-    fn bump(&self) {
+    /// The same for the counts of a node's health check.
+    pub fn mend_health(&self, id: NodeId) {
+        if self.torn(self.layout.health(id)) {
+            self.set_health(id, &HealthRow::default());
+        }
+    }
+
+    pub(super) fn bump(&self) {
         if let Some(word) = self.word(Some(layout::GENERATION)) {
             word.fetch_add(1, Ordering::Release);
         }
@@ -239,11 +337,11 @@ impl Segment {
         }
     }
 
-    fn read<T: Word + Default>(&self, place: Option<Range<usize>>) -> T {
+    pub(super) fn read<T: Word + Default>(&self, place: Option<Range<usize>>) -> T {
         seqlock::read(self.cell(place)).unwrap_or_default()
     }
 
-    fn write<T: Word>(&self, place: Option<Range<usize>>, value: &T) {
+    pub(super) fn write<T: Word>(&self, place: Option<Range<usize>>, value: &T) {
         seqlock::write(self.cell(place), value);
     }
 
@@ -254,15 +352,10 @@ impl Segment {
         }
     }
 
-    // Bounded by the sizes: a foreign word must not make a reader loop for ever.
+    // Bounded by the sizes, as `pools_used`: a foreign word must not make a reader loop for ever.
     fn sessions_used(&self, worker: usize) -> usize {
         let used = self.load(self.layout.sessions_used(worker));
         usize::try_from(used).unwrap_or(usize::MAX).min(self.sizes.sessions_per_worker)
-    }
-
-    fn pools_used(&self, worker: usize, node: NodeId) -> usize {
-        let used = self.load(self.layout.pools_used(worker, node));
-        usize::try_from(used).unwrap_or(usize::MAX).min(self.sizes.pools_per_worker)
     }
 
     fn use_up_to(&self, place: Option<usize>, index: usize, most: usize) {
@@ -329,6 +422,47 @@ mod tests {
         assert_eq!((node.is_primary, node.probe.at, segment.node(0).changed_at), (false, 9, 6));
         assert!(segment.node(0).is_primary);
         assert_eq!(segment.node(2), NodeRow::default());
+        segment.set_detached(0, "detached", 9);
+        assert_eq!((segment.node(0).status, segment.node(0).orderly), (NodeStatus::Down, true));
+        segment.set_primary(None, 10);
+        assert!(segment.node(0).orderly && !segment.node(1).orderly);
+        segment.set_status(0, NodeStatus::Up, "", 11);
+        assert!(!segment.node(0).orderly);
+    }
+
+    #[test]
+    fn a_weight_outlives_what_becomes_of_the_node() {
+        let segment = segment();
+        assert_eq!(segment.weight(1), None);
+        for weight in [0.0, 2.5, 100_000_000.0] {
+            segment.set_weight(1, Some(weight));
+            segment.set_status(1, NodeStatus::Down, "gone", 5);
+            assert_eq!((segment.weight(1), segment.weight(0)), (Some(weight), None));
+        }
+        segment.set_weight(1, None);
+        assert_eq!((segment.weight(1), segment.weight(7)), (None, None));
+    }
+
+    #[test]
+    fn how_often_a_node_went_out_and_came_back_is_counted() {
+        use NodeStatus::{Down, Quarantine, Up, Waiting};
+        let segment = segment();
+        for (status, out, back) in [
+            (Waiting, 0, 0),
+            (Up, 0, 0),
+            (Down, 1, 0),
+            (Down, 1, 0),
+            (Waiting, 1, 1),
+            (Up, 1, 1),
+            (Quarantine, 1, 1),
+        ] {
+            segment.set_status(0, status, "", 1);
+            let node = segment.node(0);
+            assert_eq!((node.times_out, node.times_back), (out, back), "{status:?}");
+        }
+        segment.set_status(0, Up, "", 1);
+        segment.set_detached(0, "", 1);
+        assert_eq!(segment.node(0).times_out, 2);
     }
 
     #[test]

@@ -90,6 +90,18 @@ impl Word for Option<u64> {
     }
 }
 
+impl<const N: usize> Word for [u64; N] {
+    const WORDS: usize = N;
+
+    fn put(&self, out: &mut dyn FnMut(u64)) {
+        self.iter().for_each(|word| out(*word));
+    }
+
+    fn take(from: &mut Source<'_>) -> Self {
+        std::array::from_fn(|_| from.next())
+    }
+}
+
 /// Declares a row: a struct whose fields are words, in order.
 macro_rules! row {
     ($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $type:ty,)* }) => {
@@ -116,7 +128,7 @@ macro_rules! row {
 macro_rules! code {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name { #[default] $($(#[$variant_doc])* $variant = $number,)* }
 
         impl $name {

@@ -22,7 +22,7 @@ pub type Written<'a> = Option<(&'a str, &'a str)>;
 impl Segment {
     /// What was committed before the start counts as the first commit, of any table.
     pub(super) fn begin_writes(&self) {
-        self.store(Some(layout::STARTED_MICROS), clock::monotonic_micros().unsigned_abs());
+        self.store(Some(layout::STARTED_MICROS), clock::monotonic_micros());
         self.note_commit(&[None]);
     }
 
@@ -79,12 +79,35 @@ impl Segment {
         self.store(Some(layout::KNOWN_LSN), 0);
     }
 
+    /// A node streams from this primary.
+    pub(super) fn note_root(&self, node: NodeId, root: Option<u64>) {
+        // The number first: if the primary changes meanwhile, it is one that no longer counts.
+        let primaries = self.load(Some(layout::PRIMARIES));
+        if root.is_some() && root == self.primary().map(|primary| primary as u64) {
+            self.store(self.layout.replayed(node).map(|at| at + 2), primaries);
+        }
+    }
+
+    /// Whether positions of the node are of the history of the primary. As long as the first one is the primary no other
+    /// history is known; later the node must have been seen to stream from the one that is.
+    fn is_of_the_primary(&self, node: NodeId) -> bool {
+        let primaries = self.load(Some(layout::PRIMARIES));
+        primaries <= 1 || self.load(self.layout.replayed(node).map(|at| at + 2)) == primaries
+    }
+
     /// A node has replayed up to `lsn`.
     pub fn note_replayed(&self, node: NodeId, lsn: u64) {
+        if !self.is_of_the_primary(node) {
+            return;
+        }
         let (commits, known) = self.known_position();
         self.raise(self.layout.replayed(node), lsn);
         if lsn >= known {
             self.raise(self.layout.replayed(node).map(|at| at + 1), commits);
+        }
+        // The primary may have changed meanwhile.
+        if !self.is_of_the_primary(node) {
+            self.forget_replayed(node);
         }
     }
 
@@ -172,5 +195,26 @@ mod tests {
         assert_eq!(segment.replayed(1), (0, 0));
         segment.set_primary(Some(0), 1);
         assert_eq!(segment.known_position(), (0, 0));
+    }
+
+    #[test]
+    fn positions_of_another_history_than_that_of_the_primary_do_not_count() {
+        let segment = segment(10);
+        segment.set_primary(Some(0), 1);
+        let standby = |root| Probe { pg_role: PgRole::Standby, replay_lsn: 200, root, ..Probe::default() };
+        segment.set_probe(1, standby(None));
+        assert_eq!(segment.replayed(1).0, 200, "there is only one history");
+        segment.set_primary(None, 2);
+        segment.set_primary(Some(0), 3);
+        segment.set_probe(1, standby(None));
+        segment.note_replayed(1, 300);
+        assert_eq!(segment.replayed(1).0, 0, "nobody has seen whom it follows");
+        segment.set_probe(1, standby(Some(7)));
+        assert_eq!(segment.replayed(1).0, 0, "it follows another one");
+        segment.set_probe(1, standby(Some(0)));
+        segment.note_replayed(1, 300);
+        assert_eq!(segment.replayed(1).0, 300);
+        segment.set_primary(Some(1), 4);
+        assert_eq!(segment.replayed(1).0, 0);
     }
 }

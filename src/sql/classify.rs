@@ -42,7 +42,10 @@ pub(super) fn statement(node: Node<'_>) -> Result<Statement, TooDeep> {
             Ok(found)
         }
         Node::CreateTableAsStmt(s) => create_as(s),
-        Node::CreateStmt(s) => Ok(creates(s.relation())),
+        Node::CreateStmt(s) => {
+            let drops_at_commit = kinds::is_dropped_at_commit(s.oncommit);
+            Ok(Statement { drops_at_commit, ..creates(s.relation()) })
+        }
         Node::CreateSeqStmt(s) => Ok(creates(s.sequence())),
         Node::ViewStmt(s) => Ok(creates(s.view())),
         Node::AlterTableStmt(s) => Ok(alters(s.relation())),
@@ -83,8 +86,8 @@ fn plain(node: Node<'_>) -> Kind {
         Node::DeallocateStmt(s) => Kind::Deallocate(s.name().map(Box::from)),
         Node::FetchStmt(s) => Kind::Fetch(boxed(s.portalname())),
         Node::ClosePortalStmt(s) => Kind::CloseCursor(s.portalname().map(Box::from)),
-        Node::ListenStmt(_) => Kind::Listen,
-        Node::UnlistenStmt(_) => Kind::Unlisten,
+        Node::ListenStmt(s) => Kind::Listen(boxed(s.conditionname())),
+        Node::UnlistenStmt(s) => Kind::Unlisten(s.conditionname().map(Box::from)),
         Node::NotifyStmt(_) => Kind::Notify,
         Node::DoStmt(_) => Kind::Do,
         Node::VacuumStmt(_) => Kind::Vacuum,
@@ -127,7 +130,9 @@ fn copy_statement(copy: &nodes::CopyStmt) -> Result<Statement, TooDeep> {
 }
 
 fn create_as(create: &nodes::CreateTableAsStmt) -> Result<Statement, TooDeep> {
-    let mut found = creates(create.into().and_then(|into| into.rel()));
+    let into = create.into();
+    let mut found = creates(into.and_then(|into| into.rel()));
+    found.drops_at_commit = into.is_some_and(|into| kinds::is_dropped_at_commit(into.on_commit));
     match create.query() {
         query @ Node::SelectStmt(_) => collect(query, &mut found)?,
         Node::ExecuteStmt(execute) => found.executes = Some(boxed(execute.name())),

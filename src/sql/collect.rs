@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::classify::constant;
-use super::statement::{Name, SetConfig, Statement, is_false};
+use super::statement::{Advisory, Name, SetConfig, Statement, is_false};
 use crate::ffi::pg_parse::{Node, NodeList, children, kinds, nodes};
 
 /// Deepest nesting of nodes that is followed.
@@ -46,6 +46,24 @@ fn set_config(args: &NodeList) -> SetConfig {
     }
 }
 
+/// Notes a call of a function of PostgreSQL itself.
+fn note_advisory(function: &str, advisory: &mut Advisory) {
+    match function {
+        "pg_advisory_lock"
+        | "pg_advisory_lock_shared"
+        | "pg_try_advisory_lock"
+        | "pg_try_advisory_lock_shared" => advisory.takes += 1,
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" => advisory.gives += 1,
+        "pg_advisory_unlock_all" => advisory.gives_all = true,
+        _ => {}
+    }
+}
+
+/// Functions that leave it at one row beside which a call of those above can be counted.
+fn is_of_advisory_locks(function: &str) -> bool {
+    function.contains("advisory_") || matches!(function, "hashtext" | "hashtextextended")
+}
+
 /// A name that the grammar gives as a list of its parts.
 pub(super) fn dotted(parts: &NodeList) -> Option<Name> {
     let parts: Vec<&str> = parts.iter().filter_map(Node::as_str).collect();
@@ -76,6 +94,9 @@ struct Walk<'a, 's> {
     /// The CTEs met so far; each knows the one that was visible before it.
     ctes: Vec<(Option<usize>, &'a str)>,
     seen: Seen,
+    /// SELECTs met so far, and whether one of them may give another number of rows than one.
+    selects: usize,
+    rows_unknown: bool,
 }
 
 /// Names already in the statement, so that each is listed once without searching the lists.
@@ -91,7 +112,7 @@ impl<'a, 's> Walk<'a, 's> {
             relations: found.relations.iter().cloned().collect(),
             functions: found.functions.iter().cloned().collect(),
         };
-        Walk { found, todo: Vec::new(), ctes: Vec::new(), seen }
+        Walk { found, todo: Vec::new(), ctes: Vec::new(), seen, selects: 0, rows_unknown: false }
     }
 
     fn push(&mut self, node: Node<'a>, place: Place) {
@@ -104,6 +125,10 @@ impl<'a, 's> Walk<'a, 's> {
                 return Err(TooDeep);
             }
             self.visit(node, place);
+        }
+        if self.found.advisory != Advisory::default() {
+            let others = self.found.functions.iter().any(|name| !is_of_advisory_locks(&name.name));
+            self.found.advisory.uncounted |= self.selects != 1 || self.rows_unknown || others;
         }
         Ok(())
     }
@@ -129,13 +154,20 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     fn select(&mut self, node: Node<'a>, select: &'a nodes::SelectStmt, place: Place) {
-        if let Some(range) = select.into_clause().and_then(|into| into.rel()) {
+        if let Some(into) = select.into_clause()
+            && let Some(range) = into.rel()
+        {
             self.found.modifies = true;
             self.found.written.push(relation_name(range));
+            self.found.drops_at_commit |= kinds::is_dropped_at_commit(into.on_commit);
             if is_temp(range) {
                 self.found.creates_temp.push(relation_name(range));
             }
         }
+        self.selects += 1;
+        self.rows_unknown |= !select.from_clause().is_empty()
+            || !select.values_lists().is_empty()
+            || !matches!(select.where_clause(), Node::None);
         if !select.locking_clause().is_empty() {
             self.found.row_locks = true;
         }
@@ -228,7 +260,7 @@ impl<'a, 's> Walk<'a, 's> {
                     let number = call.args().iter().next().and_then(constant);
                     self.found.signals = number.and_then(|number| number.parse().ok());
                 }
-                _ => {}
+                name => note_advisory(name, &mut self.found.advisory),
             }
         }
         if self.seen.functions.insert(name.clone()) {

@@ -8,13 +8,15 @@ mod cache;
 mod classify;
 mod collect;
 mod fold;
+mod quote;
 mod statement;
 #[cfg(test)]
 mod tests;
 
 pub use cache::Cache;
+pub use quote::literal;
 pub use statement::{
-    BeginOptions, Facts, Isolation, Kind, Name, ParseOutcome, SetConfig, Statement, is_false,
+    Advisory, BeginOptions, Facts, Isolation, Kind, Name, ParseOutcome, SetConfig, Statement, is_false,
 };
 
 use crate::ffi::pg_parse::{Refusal, with_statements};

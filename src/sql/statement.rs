@@ -71,10 +71,14 @@ pub struct Statement {
     pub modifies: bool,
     /// Temporary relations that it creates.
     pub creates_temp: Vec<Name>,
+    /// They end with the transaction (ON COMMIT DROP).
+    pub drops_at_commit: bool,
     /// Relations that it drops.
     pub drops: Vec<Name>,
     /// Parameters that it sets with `set_config`.
     pub set_config: Vec<SetConfig>,
+    /// What it does to the advisory locks of the session.
+    pub advisory: Advisory,
     /// The server process that it cancels or terminates, by its number.
     pub signals: Option<i32>,
     /// The prepared statement that it executes within another command: CREATE TABLE AS EXECUTE.
@@ -98,6 +102,19 @@ pub enum SetConfig {
     },
 }
 
+/// Calls of functions that take and give back the advisory locks which outlive a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advisory {
+    /// Calls that take one (`pg_advisory_lock` and its kin), whether they get it or not.
+    pub takes: u32,
+    /// Calls that give one back.
+    pub gives: u32,
+    /// All are given back.
+    pub gives_all: bool,
+    /// How often a call runs, only the server knows: not once, as in a SELECT of nothing but such calls.
+    pub uncounted: bool,
+}
+
 impl Statement {
     /// A statement of which only the kind is known.
     pub fn new(kind: Kind) -> Statement {
@@ -109,8 +126,10 @@ impl Statement {
             row_locks: false,
             modifies: false,
             creates_temp: Vec::new(),
+            drops_at_commit: false,
             drops: Vec::new(),
             set_config: Vec::new(),
+            advisory: Advisory::default(),
             signals: None,
             executes: None,
         }
@@ -224,8 +243,9 @@ pub enum Kind {
     Fetch(Box<str>),
     /// None: ALL.
     CloseCursor(Option<Box<str>>),
-    Listen,
-    Unlisten,
+    Listen(Box<str>),
+    /// None: all channels.
+    Unlisten(Option<Box<str>>),
     Notify,
     Lock {
         /// ROW EXCLUSIVE or stronger: a standby refuses it.
@@ -266,15 +286,21 @@ pub enum Isolation {
 }
 
 impl Isolation {
+    /// The name of the level, as SET and SHOW write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::ReadUncommitted => "read uncommitted",
+            Isolation::ReadCommitted => "read committed",
+            Isolation::RepeatableRead => "repeatable read",
+            Isolation::Serializable => "serializable",
+        }
+    }
+
     /// The level of that name, as SET and SHOW write it.
     pub fn parse(text: &str) -> Option<Isolation> {
-        match text.to_ascii_lowercase().as_str() {
-            "read uncommitted" => Some(Isolation::ReadUncommitted),
-            "read committed" => Some(Isolation::ReadCommitted),
-            "repeatable read" => Some(Isolation::RepeatableRead),
-            "serializable" => Some(Isolation::Serializable),
-            _ => None,
-        }
+        use Isolation::{ReadCommitted, ReadUncommitted, RepeatableRead, Serializable};
+        let all = [ReadUncommitted, ReadCommitted, RepeatableRead, Serializable];
+        all.into_iter().find(|level| level.name().eq_ignore_ascii_case(text))
     }
 }
 

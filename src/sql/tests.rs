@@ -226,8 +226,9 @@ fn kinds_are_told_apart() {
         ("MOVE NEXT IN c", Kind::Fetch(b("c"))),
         ("CLOSE c", Kind::CloseCursor(Some(b("c")))),
         ("CLOSE ALL", Kind::CloseCursor(None)),
-        ("LISTEN x", Kind::Listen),
-        ("UNLISTEN *", Kind::Unlisten),
+        ("LISTEN \"X\"", Kind::Listen(b("X"))),
+        ("UNLISTEN x", Kind::Unlisten(Some(b("x")))),
+        ("UNLISTEN *", Kind::Unlisten(None)),
         ("NOTIFY x, 'y'", Kind::Notify),
         ("LOCK t IN ACCESS SHARE MODE", Kind::Lock { mode_conflicts_with_writes: false }),
         ("LOCK t IN ROW SHARE MODE", Kind::Lock { mode_conflicts_with_writes: false }),
@@ -290,6 +291,41 @@ fn statements_inside_statements_have_their_own_facts() {
         [("DECLARE c CURSOR FOR SELECT 1", false), ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", true)]
     {
         assert!(matches!(one(text).kind, Kind::Declare { hold, .. } if hold == expected), "{text}");
+    }
+}
+
+#[test]
+fn calls_that_take_and_give_back_advisory_locks_are_counted_where_they_can_be() {
+    let of = |takes, gives, gives_all, uncounted| Advisory { takes, gives, gives_all, uncounted };
+    for (text, expected) in [
+        ("SELECT pg_advisory_lock(1)", of(1, 0, false, false)),
+        ("SELECT pg_advisory_lock(1), pg_catalog.pg_try_advisory_lock_shared(2, 3)", of(2, 0, false, false)),
+        ("SELECT pg_try_advisory_lock(hashtext('a'))", of(1, 0, false, false)),
+        ("SELECT pg_advisory_unlock($1)", of(0, 1, false, false)),
+        ("SELECT pg_advisory_unlock_all()", of(0, 0, true, false)),
+        ("SELECT pg_advisory_lock(n) FROM t", of(1, 0, false, true)),
+        ("SELECT pg_advisory_lock(1) WHERE false", of(1, 0, false, true)),
+        ("SELECT pg_advisory_lock(column1) FROM (VALUES (1), (2)) v", of(1, 0, false, true)),
+        ("SELECT pg_advisory_lock(1) UNION ALL SELECT pg_advisory_lock(2)", of(2, 0, false, true)),
+        ("SELECT pg_advisory_lock(generate_series(1, 3))", of(1, 0, false, true)),
+        ("INSERT INTO t VALUES (pg_advisory_unlock(1))", of(0, 1, false, true)),
+        ("SELECT pg_advisory_xact_lock(1)", Advisory::default()),
+        ("SELECT mine.pg_advisory_lock(1)", Advisory::default()),
+    ] {
+        assert_eq!(one(text).advisory, expected, "{text}");
+    }
+}
+
+#[test]
+fn it_is_known_which_temporary_tables_end_with_their_transaction() {
+    for (text, expected) in [
+        ("CREATE TEMP TABLE t (n int) ON COMMIT DROP", true),
+        ("CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1", true),
+        ("CREATE TEMP TABLE t (n int) ON COMMIT DELETE ROWS", false),
+        ("CREATE TEMP TABLE t AS SELECT 1", false),
+        ("SELECT 1 INTO TEMP t", false),
+    ] {
+        assert_eq!(one(text).drops_at_commit, expected, "{text}");
     }
 }
 

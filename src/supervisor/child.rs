@@ -5,10 +5,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
+use zeroize::Zeroizing;
+
 use super::request::ToSupervisor;
 use crate::config::{self, Config};
+use crate::net;
 use crate::shm::Segment;
+use crate::sys::random;
 pub use crate::sys::socket::ListenerKind;
+use crate::tls::TicketKeys;
 
 /// Everything a role's `run` gets.
 pub struct ChildContext {
@@ -20,7 +25,7 @@ pub struct ChildContext {
     pub config_path: PathBuf,
     /// The shared segment.
     pub segment: Segment,
-    /// Sockets to accept clients on, non-blocking; empty for roles that serve none.
+    /// The sockets of the role's door, non-blocking; empty for roles that have none.
     pub listeners: Vec<Listener>,
     /// The way to the supervisor.
     pub supervisor: ToSupervisor,
@@ -28,7 +33,28 @@ pub struct ChildContext {
     pub files: Files,
     /// For the log collector: what it reads.
     pub log_source: Option<LogSource>,
+    /// What tokens are signed with where the configuration has no secret.
+    pub token_seed: TokenSeed,
+    /// What the tickets of TLS sessions are made with.
+    pub ticket_keys: TicketKeys,
     pub(super) debug: bool,
+}
+
+/// Random bytes, different in each run of the program.
+#[derive(Clone)]
+pub struct TokenSeed(Zeroizing<[u8; 32]>);
+
+impl TokenSeed {
+    pub(super) fn random() -> TokenSeed {
+        let mut bytes = Zeroizing::new([0; 32]);
+        random::fill(&mut *bytes);
+        TokenSeed(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &*self.0
+    }
 }
 
 /// What the log collector reads.
@@ -46,14 +72,40 @@ pub struct Files {
     pub hba: PathBuf,
     /// pool_passwd, unless `pool_passwd = ''`.
     pub pool_passwd: Option<PathBuf>,
+    /// pcp.conf.
+    pub pcp: PathBuf,
+    /// The key of encrypted passwords; need not be there.
+    pub key: PathBuf,
 }
 
-/// A listening socket, shared by all workers.
+/// A listening socket, shared by all processes of a role.
 pub struct Listener {
     /// The socket.
     pub fd: OwnedFd,
     /// What it listens on.
     pub kind: ListenerKind,
+    /// Whom it lets in.
+    pub door: Door,
+}
+
+/// Who comes in by a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Clients of PostgreSQL.
+    Clients,
+    /// The tools that speak PCP.
+    Pcp,
+    /// Clients of the REST API.
+    Rest,
+}
+
+impl From<Listener> for net::Listener {
+    fn from(listener: Listener) -> net::Listener {
+        match listener.kind {
+            ListenerKind::Tcp(_) => net::Listener::tcp(listener.fd),
+            ListenerKind::Unix(_) => net::Listener::unix(listener.fd),
+        }
+    }
 }
 
 impl ChildContext {

@@ -6,20 +6,29 @@
 
 mod child;
 mod collector;
+mod events;
+mod failover;
 mod listen;
 mod nodes;
+mod operate;
+mod owed;
+mod pause;
 mod pidfile;
 mod reload;
 pub mod request;
 mod run;
+mod script;
 mod spare;
 mod start;
+mod status_file;
 mod stop;
 mod tree;
 mod upgrade;
 
-pub use child::{ChildContext, Files, Listener, ListenerKind, LogSource};
+pub use child::{ChildContext, Door, Files, Listener, ListenerKind, LogSource, TokenSeed};
 pub use pidfile::PidFile;
+#[cfg(test)]
+pub(crate) use request::socket_pair;
 pub use request::{Answer, Incoming, Order, Request, StopMode, Ticket, ToSupervisor};
 pub use start::{Launch, start};
 pub use tree::{NO_RESTART, RENEW, Role};

@@ -1,11 +1,11 @@
 //! The pid file: decimal number and a NUL byte, mode 0600, as pgpool-II writes it.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys::file;
 use crate::sys::process::{ProcessId, is_alive, own_id};
 
 /// Where the number of the running supervisor stands.
@@ -56,13 +56,7 @@ impl PidFile {
 
     /// Writes the number.
     pub(super) fn write(&self, pid: ProcessId) -> io::Result<()> {
-        // Anew, so that mode and owner are ours whatever lay there; and whole or not at all for who reads it.
-        let mut new = self.path.clone().into_os_string();
-        new.push(".new");
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(format!("{pid}\0").as_bytes())?;
-        fs::rename(new, &self.path)
+        file::replace(&self.path, format!("{pid}\0").as_bytes(), 0o600)
     }
 
     /// The path, for messages.

@@ -1,8 +1,11 @@
 //! HUP: reads the configuration again, says what changed, and has the children do the same.
 #![forbid(unsafe_code)]
 
+use std::time::Instant;
+
 use super::run::Supervisor;
 use crate::config;
+use crate::shm::EventKind;
 use crate::sys::notify::Notifier;
 use crate::sys::signals::Number;
 
@@ -12,14 +15,19 @@ impl Supervisor {
         self.tell_manager(Notifier::reloading);
         match config::reload(&self.config, &self.launch.config_path) {
             Ok(reloaded) => {
-                self.config = reloaded.config;
+                let before = std::mem::replace(&mut self.config, reloaded.config);
+                self.reload_weights(&before);
                 crate::log::configure(crate::config::log_settings(&self.config, self.launch.debug));
                 reloaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
                 reloaded.changed.iter().for_each(|name| crate::say!(Log, "parameter \"{name}\" changed"));
                 for name in &reloaded.needs_restart {
                     crate::say!(Warning, "parameter \"{name}\" cannot be changed without a restart");
                 }
-                self.nodes().take_new();
+                self.reload_failover();
+                self.note(EventKind::Reload, "", &reloaded.changed.join(", "));
+                if self.stopping.is_none() {
+                    self.tree.grow(&self.config, Instant::now());
+                }
             }
             Err(rejected) => {
                 rejected.lines().for_each(|line| crate::say!(Warning, "{line}"));
@@ -29,6 +37,9 @@ impl Supervisor {
                     self.launch.config_path.display()
                 );
             }
+        }
+        if let Err(error) = self.config.check_tls(&self.ticket_keys) {
+            crate::say!(Warning, "the old certificates stay in force: {error}");
         }
         // Also after an error: pool_hba.conf and pool_passwd are read again, too.
         self.tree.signal(Number::SIGHUP, |_| true);

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::admin::StopMode;
+use crate::admin::{SessionId, Weight};
+use crate::cluster::failover;
 use crate::error::NodeId;
-use crate::sys::signals::Signal;
 use crate::sys::socket::{receive_packet, send_packet};
 
 /// What a child may ask for.
@@ -31,61 +33,31 @@ pub enum Request {
     ClientWaits,
     /// This worker has no place left for another client.
     Full,
-    /// A node failed a session or the replication check.
-    BackendFailed {
-        /// Which one.
-        node: NodeId,
-        /// In words, for the log and the node's row.
-        reason: String,
-    },
-    /// A node answers.
-    BackendAnswers {
-        /// Which one.
-        node: NodeId,
-    },
-    /// The replication check found the primary, or that there is none.
-    Primary {
-        /// Which one.
-        node: Option<NodeId>,
-    },
+    /// What shall become of a node, or what was seen of it: the manager decides.
+    Nodes(failover::Request),
+    /// The node that should be the primary refused a write: the roles must be looked at now.
+    RolesDoubted,
     /// Read the configuration again, everybody.
     Reload,
     /// Begin a new log file.
     RotateLog,
     /// Stop the whole program.
     Stop(StopMode),
-}
-
-/// How to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum StopMode {
-    /// When the last client has gone.
-    Smart,
-    /// Now, in order.
-    Fast,
-    /// Now.
-    Immediate,
-}
-
-impl StopMode {
-    /// By its first letter, as pgpool-II takes it.
-    pub fn parse(word: &str) -> Option<StopMode> {
-        match word.chars().next()? {
-            's' => Some(StopMode::Smart),
-            'f' => Some(StopMode::Fast),
-            'i' => Some(StopMode::Immediate),
-            _ => None,
-        }
-    }
-
-    /// The signal that asks for it.
-    pub fn signal(self) -> Signal {
-        match self {
-            StopMode::Smart => Signal::Terminate,
-            StopMode::Fast => Signal::Interrupt,
-            StopMode::Immediate => Signal::Quit,
-        }
-    }
+    /// Cancel what a session does.
+    CancelSession(SessionId),
+    /// End a session.
+    TerminateSession(SessionId),
+    /// Hold new transactions back; answered when those under way have ended.
+    Pause,
+    /// Hold them back no longer.
+    Resume,
+    /// Give a node another share of the reads.
+    SetWeight {
+        /// Which one.
+        node: NodeId,
+        /// What it is now.
+        weight: Weight,
+    },
 }
 
 /// The reply to a request.
@@ -95,6 +67,8 @@ pub enum Answer {
     Done,
     /// It is not, for this reason.
     Refused(String),
+    /// It is in force, but what it waits for is still under way.
+    Draining,
 }
 
 /// What the supervisor tells a child unasked.
@@ -111,8 +85,26 @@ pub enum Order {
     },
     /// The cancel request that this worker passed on has been carried out.
     Cancelled(Ticket),
+    /// Cancel what the session with this number does, if it is still in this place.
+    CancelSession {
+        /// Its place in the worker.
+        place: u32,
+        /// Its number.
+        number: u64,
+    },
+    /// End the session with this number, if it is still in this place.
+    TerminateSession {
+        /// Its place in the worker.
+        place: u32,
+        /// Its number.
+        number: u64,
+    },
     /// End, unless a client has come.
     Leave,
+    /// To the replication check: look at the nodes now.
+    LookAtNodes,
+    /// To the workers: the state of the nodes or what is held back has changed; who waits for that shall look now.
+    LookAtCluster,
     /// A client may wait at the listening sockets though the kernel does not say so.
     LookForClients,
 }
@@ -202,6 +194,13 @@ pub(super) fn receive<T: DeserializeOwned>(fd: &OwnedFd) -> Received<T> {
     }
 }
 
+/// A child's end and the supervisor's, for tests of what a child does.
+#[cfg(test)]
+pub(crate) fn socket_pair() -> (ToSupervisor, OwnedFd) {
+    let (ours, theirs) = crate::sys::socket::seqpacket_pair().unwrap_or_else(|error| panic!("{error}"));
+    (ToSupervisor::new(theirs), ours)
+}
+
 /// Sends a child an answer or an order.
 pub(super) fn tell(fd: &OwnedFd, message: &Incoming) -> io::Result<()> {
     send_packet(fd, &serde_json::to_vec(message)?)
@@ -223,13 +222,21 @@ mod tests {
                 key: vec![0, 255, 7],
                 ticket: Ticket { worker: 1, number: 2 },
             },
-            Request::BackendFailed { node: 1, reason: "connection refused".into() },
-            Request::BackendAnswers { node: 127 },
-            Request::Primary { node: None },
-            Request::Primary { node: Some(0) },
+            Request::Nodes(failover::Request::Failed {
+                node: 1,
+                reason: "connection refused".into(),
+                cause: failover::Cause::HealthCheck,
+            }),
+            Request::Nodes(failover::Request::Promote { node: 1, switchover: true, gracefully: false }),
+            Request::Nodes(failover::Request::Answers { node: 127, streams: true }),
+            Request::Nodes(failover::Request::Primary { node: None }),
+            Request::Nodes(failover::Request::Primary { node: Some(0) }),
+            Request::Nodes(failover::Request::Quarantine { node: 1, reason: "no majority".into() }),
             Request::Reload,
             Request::RotateLog,
             Request::Stop(StopMode::Fast),
+            Request::TerminateSession(SessionId { pid: 5, place: 7, number: u64::MAX }),
+            Request::SetWeight { node: 1, weight: Weight::new(0.1).unwrap() },
         ];
         for request in &requests {
             child.send(request).unwrap();
@@ -257,19 +264,5 @@ mod tests {
         send_packet(&theirs, b"{\"Reboot\":1}").unwrap();
         send_packet(&theirs, b"\"Reload\"").unwrap();
         assert!(matches!(receive::<Request>(&ours), Received::Message(Request::Reload)));
-    }
-
-    #[test]
-    fn stop_modes_are_known_by_their_first_letter() {
-        for (word, mode) in [
-            ("s", Some(StopMode::Smart)),
-            ("smart", Some(StopMode::Smart)),
-            ("fast", Some(StopMode::Fast)),
-            ("immediate", Some(StopMode::Immediate)),
-            ("now", None),
-            ("", None),
-        ] {
-            assert_eq!(StopMode::parse(word), mode, "{word}");
-        }
     }
 }

@@ -7,27 +7,36 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::child::{ChildContext, Files, Listener};
+use super::child::{ChildContext, Files, Listener, TokenSeed};
 use super::collector::Collector;
+use super::failover::Failover;
 use super::listen;
 use super::nodes::Nodes;
+use super::owed::{Outcome, Owed};
+use super::pause::Pauses;
 use super::pidfile::PidFile;
 use super::request::{Answer, Incoming, Order, Received, Request, StopMode, ToSupervisor, receive, tell};
+use super::script::Scripts;
 use super::spare::Spare;
 use super::start::Launch;
 use super::stop::Stopping;
-use super::tree::{Child, State, Tree, log_ending};
+use super::tree::{Child, Slot, State, Tree, log_ending};
 use super::upgrade::{Predecessor, Service, Successor};
+use crate::cluster::failover::Ticket;
 use crate::config::Config;
-use crate::error::exit;
-use crate::shm::Segment;
+use crate::error::{NodeId, exit};
+use crate::shm::{EventKind, Segment};
 use crate::sys::notify::Notifier;
 use crate::sys::process::{self, Ending, Reaped};
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{clock, signals, socket, title};
+use crate::sys::{random, signals, socket, title};
+use crate::tls::TicketKeys;
 
 /// A child's requests served before the others get their turn.
 const REQUESTS_A_TURN: usize = 32;
+
+/// How long a child that has no room for its answers is left alone.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long the start waits to know the nodes before it says that it is done.
 const KNOW_NODES: Duration = Duration::from_secs(3);
@@ -50,6 +59,18 @@ pub(super) struct Supervisor {
     pub(super) signals: Option<Signals>,
     /// The number of idle workers, in dynamic mode.
     pub(super) spare: Spare,
+    /// What becomes of the nodes.
+    pub(super) failover: Failover,
+    /// When the service manager hears the next sign of life.
+    sign_of_life: Option<Instant>,
+    /// Who waits for a pause to be quiet.
+    pub(super) pauses: Pauses,
+    /// The primary that was known last.
+    pub(super) last_primary: Option<NodeId>,
+    /// What tokens are signed with where the configuration has no secret: the same in all children, and in those that
+    /// replace them.
+    pub(super) token_seed: TokenSeed,
+    pub(super) ticket_keys: TicketKeys,
     /// Until when the start message may wait; `None` once it is out.
     starting: Option<Instant>,
 }
@@ -65,6 +86,7 @@ impl Supervisor {
         tree: Tree,
     ) -> Supervisor {
         Supervisor {
+            failover: Failover::new(&config, launch, &segment),
             config,
             launch: launch.clone(),
             files,
@@ -79,6 +101,11 @@ impl Supervisor {
             successor: None,
             signals: None,
             spare: Spare::new(Instant::now()),
+            sign_of_life: launch.notifier.sign_of_life_every().map(|_| Instant::now()),
+            pauses: Pauses::default(),
+            last_primary: None,
+            token_seed: TokenSeed::random(),
+            ticket_keys: TicketKeys::new(&mut random::fill),
             starting: Some(Instant::now() + KNOW_NODES),
         }
     }
@@ -104,13 +131,19 @@ impl Supervisor {
                 self.end_logger();
                 return code;
             }
-            for place in self.wait() {
-                self.serve(place);
-            }
-            self.tend_links();
+            self.give_sign_of_life();
+            let places = self.wait();
+            // First: a node that fails when the program is told to stop is no reason to begin a failover.
             while let Some(signal) = self.signals.as_ref().and_then(Signals::read) {
                 self.on_signal(signal);
             }
+            for place in places {
+                self.serve(place);
+            }
+            self.tend_links();
+            self.tend_failover();
+            self.tend_pauses();
+            self.answer_again();
         }
     }
 
@@ -134,7 +167,8 @@ impl Supervisor {
         });
         let mut places = Vec::new();
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.links().map(|link| PollFd::new(link, PollFlags::POLLIN)));
+        let others = self.links().chain(self.failover.scripts.pipes());
+        fds.extend(others.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let others = fds.len();
         for (place, socket) in sockets {
             places.push(place);
@@ -150,7 +184,17 @@ impl Supervisor {
     fn timeout(&self) -> PollTimeout {
         let start = self.starting.map(|_| Instant::now() + Duration::from_millis(50));
         let stop = self.stopping.as_ref().and_then(Stopping::kill_at);
-        let times = [self.tree.next_due(), start, stop, self.spare_due(), self.successor_due()];
+        let times = [
+            self.tree.next_due(),
+            start,
+            stop,
+            self.spare_due(),
+            self.successor_due(),
+            self.failover.due(),
+            self.pauses.due(),
+            self.sign_of_life,
+            self.stuck().next().map(|_| Instant::now() + TRY_AGAIN),
+        ];
         let Some(next) = times.into_iter().flatten().min() else { return PollTimeout::NONE };
         // One more, so that the time has come when poll returns.
         let wait = next.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1));
@@ -173,7 +217,9 @@ impl Supervisor {
         }
         let (product, version) = (crate::identity::product(), crate::identity::version());
         crate::say!(Log, "{product} successfully started. version {version}");
+        self.note(EventKind::Start, &version, "");
         self.nodes().log_roles();
+        self.write_status_file();
         // The program that this one has taken over from tells the manager that.
         if self.predecessor.is_none() {
             self.tell_manager(Notifier::ready);
@@ -186,8 +232,21 @@ impl Supervisor {
         }
     }
 
+    /// Tells the service manager that this loop turns and workers are there. One that hears nothing starts us anew.
+    fn give_sign_of_life(&mut self) {
+        let now = Instant::now();
+        if self.sign_of_life.is_none_or(|due| due > now) {
+            return;
+        }
+        self.sign_of_life = self.launch.notifier.sign_of_life_every().map(|every| now + every);
+        let lives = self.stopping.is_some() || self.tree.servers().next().is_some();
+        if lives && self.service == Service::Held {
+            self.tell_manager(Notifier::lives);
+        }
+    }
+
     pub(super) fn nodes(&self) -> Nodes<'_> {
-        Nodes { segment: &self.segment, config: &self.config, now: clock::unix_seconds() }
+        Nodes { segment: &self.segment, config: &self.config }
     }
 
     pub(super) fn fork_due(&mut self) {
@@ -211,7 +270,7 @@ impl Supervisor {
         let (Some((ours, _theirs)), Some(slot)) = (ends, self.tree.slots.get_mut(place)) else {
             return Ok(());
         };
-        if slot.born(Child { pid, socket: Some(ours), since: Instant::now() }) > 1 {
+        if slot.born(Child::new(pid, Some(ours), Instant::now())) > 1 {
             crate::say!(Log, "fork a new {} process with pid: {pid}", slot.role.label);
         }
         Ok(())
@@ -227,9 +286,8 @@ impl Supervisor {
         self.signals = None;
         self.predecessor = None;
         self.successor = None;
-        if !role.serves_clients {
-            self.listeners.clear();
-        }
+        self.failover.scripts = Scripts::default();
+        self.listeners.retain(|listener| Some(listener.door) == role.door);
         crate::log::set_process(role.process);
         title::set(role.title);
         let log_source = self.log_source(role);
@@ -249,13 +307,15 @@ impl Supervisor {
             supervisor: ToSupervisor::new(theirs),
             files: self.files.clone(),
             log_source,
+            token_seed: self.token_seed.clone(),
+            ticket_keys: self.ticket_keys.clone(),
             debug: self.launch.debug,
         })
     }
 
     pub(super) fn reap(&mut self) {
         while let Some(Reaped { pid, ending }) = process::reap() {
-            if self.successor_ended(pid, ending) {
+            if self.successor_ended(pid, ending) || self.script_reaped(pid, ending) {
                 continue;
             }
             let Some(place) = self.tree.find(pid) else { continue };
@@ -265,7 +325,7 @@ impl Supervisor {
             if self.stopping.is_none() || ending != Ending::Exited(0) {
                 log_ending(slot.role.label, pid, ending);
             }
-            let served = slot.role.serves_clients;
+            let served = slot.role.serves_clients();
             (slot.role.clear)(&self.segment, slot.index);
             slot.died(Instant::now(), ending, self.stopping.is_none() || slot.role.is_logger);
             if ending == Ending::Exited(i32::from(exit::FATAL)) {
@@ -287,8 +347,8 @@ impl Supervisor {
             match receive::<Request>(socket) {
                 Received::Message(request) => {
                     let pid = child.pid;
-                    let answer = self.handle(request, pid);
-                    self.answer(place, answer);
+                    let outcome = self.handle(request, pid);
+                    self.answer(place, |owed| owed.add(outcome));
                 }
                 Received::Nothing => return,
                 // It is about to be reaped.
@@ -297,8 +357,9 @@ impl Supervisor {
         }
     }
 
-    fn handle(&mut self, request: Request, pid: process::ProcessId) -> Answer {
-        match request {
+    fn handle(&mut self, request: Request, pid: process::ProcessId) -> Outcome {
+        let answer = match request {
+            Request::Nodes(request) => return self.ask_manager(request, pid),
             Request::Cancel { worker: Some(worker), pid, key, ticket } => {
                 self.pass_on(worker, Order::Cancel { pid, key, ticket })
             }
@@ -313,19 +374,30 @@ impl Supervisor {
             }
             Request::ClientWaits if self.look_elsewhere() => Answer::Done,
             Request::ClientWaits => self.find_place(pid),
-            Request::BackendFailed { node, reason } => self.nodes().failed(node, &reason, pid),
-            Request::BackendAnswers { node } => self.nodes().answers(node),
-            Request::Primary { node } => self.nodes().primary(node),
+            Request::RolesDoubted => {
+                self.order_replication_check();
+                Answer::Done
+            }
             Request::Reload => {
                 self.reload();
                 Answer::Done
             }
             Request::RotateLog => self.rotate_log(),
+            Request::CancelSession(id) => {
+                self.order_session(id, |place, number| Order::CancelSession { place, number })
+            }
+            Request::TerminateSession(id) => {
+                self.order_session(id, |place, number| Order::TerminateSession { place, number })
+            }
+            Request::Pause => return self.pause(),
+            Request::Resume => self.resume(),
+            Request::SetWeight { node, weight } => self.set_weight(node, weight),
             Request::Stop(mode) => {
                 self.stop(mode, exit::OK);
                 Answer::Done
             }
-        }
+        };
+        Outcome::Answered(answer)
     }
 
     /// Sends the worker with the fewest clients to the listening sockets. Where none has room, the first that has
@@ -340,6 +412,16 @@ impl Supervisor {
         }
     }
 
+    pub(super) fn order_replication_check(&self) {
+        let sockets = self.tree.slots.iter().filter(|slot| slot.role.process == "sr_check_worker");
+        for slot in sockets {
+            if let State::Running(Child { socket: Some(socket), .. }) = &slot.state {
+                // One that does not take it looks by itself soon.
+                let _ = tell(socket, &Incoming::Order(Order::LookAtNodes));
+            }
+        }
+    }
+
     pub(super) fn pass_on(&self, worker: usize, order: Order) -> Answer {
         let socket = self.tree.server(worker).and_then(|child| child.socket.as_ref());
         let Some(socket) = socket else { return Answer::Refused(format!("there is no worker {worker}")) };
@@ -349,15 +431,41 @@ impl Supervisor {
         }
     }
 
-    fn answer(&self, place: usize, answer: Answer) {
-        let Some(State::Running(Child { socket: Some(socket), pid, .. })) =
-            self.tree.slots.get(place).map(|slot| &slot.state)
-        else {
+    /// Sends a child what it is owed and may have now.
+    fn answer(&mut self, place: usize, due: impl FnOnce(&mut Owed) -> Vec<Answer>) {
+        let Some(State::Running(child)) = self.tree.slots.get_mut(place).map(|slot| &mut slot.state) else {
             return;
         };
-        if let Err(error) = tell(socket, &Incoming::Answer(answer)) {
-            // A child that does not read must not hold the others up.
+        let (answers, pid) = (due(&mut child.owed), child.pid);
+        let Some(socket) = &child.socket else { return };
+        let mut answers = answers.into_iter();
+        while let Some(answer) = answers.next() {
+            let Err(error) = tell(socket, &Incoming::Answer(answer.clone())) else { continue };
             crate::say!(Debug1, "process {pid} does not take its answer: {error}");
+            if error.kind() == io::ErrorKind::WouldBlock {
+                // It must not hold the others up; and it knows its answers by their order, so none may be missing.
+                child.owed.put_back(std::iter::once(answer).chain(answers).collect());
+                return;
+            }
+        }
+    }
+
+    /// Once a turn: tries again what a child had no room for.
+    fn answer_again(&mut self) {
+        let stuck: Vec<usize> = self.stuck().collect();
+        stuck.into_iter().for_each(|place| self.answer(place, Owed::ready));
+    }
+
+    /// The places of children that have no room for their answers.
+    fn stuck(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_stuck = |slot: &Slot| matches!(&slot.state, State::Running(child) if child.owed.is_stuck());
+        self.tree.slots.iter().enumerate().filter(move |(_, slot)| is_stuck(slot)).map(|(place, _)| place)
+    }
+
+    /// An answer has come that somebody waits for.
+    pub(super) fn answer_comes(&mut self, ticket: Ticket, answer: &Answer) {
+        for place in 0..self.tree.slots.len() {
+            self.answer(place, |owed| owed.comes(ticket, answer));
         }
     }
 

@@ -115,14 +115,14 @@ impl Supervisor {
 
     /// Workers without a client, those included that are just being forked.
     fn idle_workers(&self) -> Vec<usize> {
-        let workers = self.tree.slots.iter().filter(|slot| slot.role.serves_clients);
+        let workers = self.tree.slots.iter().filter(|slot| slot.role.serves_clients());
         let there = workers.filter(|slot| !matches!(slot.state, State::Empty));
         there.map(|slot| slot.index).filter(|worker| self.segment.worker(*worker).sessions == 0).collect()
     }
 
     fn start_workers(&mut self, count: usize, now: Instant) {
         let empty =
-            |slot: &&mut super::tree::Slot| slot.role.serves_clients && matches!(slot.state, State::Empty);
+            |slot: &&mut super::tree::Slot| slot.role.serves_clients() && matches!(slot.state, State::Empty);
         for slot in self.tree.slots.iter_mut().filter(empty).take(count) {
             slot.state = State::Due(now);
         }

@@ -11,15 +11,19 @@ use super::listen;
 use super::nodes::{self, Nodes};
 use super::pidfile::{Found, PidFile};
 use super::run::Supervisor;
+use super::status_file::StatusFile;
 use super::tree::{Role, Tree};
 use super::upgrade::{Inheritance, Predecessor, Program, Service};
+use crate::auth::hba;
+use crate::auth::pool_key;
 use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
 use crate::net::Net;
 use crate::shm::{Segment, Sizes};
 use crate::sys::notify::Notifier;
-use crate::sys::{clock, limits, process, signals};
+use crate::sys::{clock, limits, process, random, signals};
+use crate::tls::TicketKeys;
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -28,10 +32,16 @@ pub struct Launch {
     pub config_path: PathBuf,
     /// pool_hba.conf, if named (`-a`).
     pub hba_path: Option<PathBuf>,
+    /// pcp.conf, if named (`-F`).
+    pub pcp_path: Option<PathBuf>,
+    /// The key of encrypted passwords, if not in its usual place.
+    pub key_path: Option<PathBuf>,
     /// Stay in the foreground (`-n`).
     pub foreground: bool,
     /// Log from DEBUG1 on (`-d`).
     pub debug: bool,
+    /// Forget which nodes were down (`-D`).
+    pub discard_status: bool,
     /// What to start when a new version shall take over.
     pub program: Program,
     /// Whom to tell how it goes.
@@ -39,11 +49,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The options that say the same.
+    /// The options that say the same, for a program that takes over: what this one knows of the nodes it shall know.
     pub(super) fn arguments(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["-f".into(), self.config_path.clone().into()];
-        if let Some(path) = &self.hba_path {
-            words.extend(["-a".into(), path.clone().into()]);
+        let files = [("-a", &self.hba_path), ("-F", &self.pcp_path), ("-k", &self.key_path)];
+        for (option, path) in files.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
+            words.extend([option.into(), path.into()]);
         }
         words.extend(self.foreground.then(|| "-n".into()));
         words.extend(self.debug.then(|| "-d".into()));
@@ -71,7 +82,14 @@ pub fn start(launch: &Launch, roles: &'static [Role]) -> u8 {
     }
 }
 
+/// Set in the environment, it leaves core dumps and debuggers possible: for who looks for a defect.
+const KEEP_OPEN: &str = "PGBALANCER_DUMPABLE";
+
 fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failure> {
+    if std::env::var_os(KEEP_OPEN).is_none() {
+        // Passwords and keys will lie there.
+        process::hide_memory().map_err(|error| fatal("could not keep the memory from others", error))?;
+    }
     let config = load(launch)?;
     let pid_file = PidFile::new(&config.pid_file_name, &launch.config_path);
     let mut inheritance = Inheritance::take().map_err(|error| fatal("could not take over", error))?;
@@ -85,10 +103,19 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
         crate::say!(Warning, "could not raise the limit of open files: {error}");
     }
     choose_io(config.io_wanted())?;
+    let files = files(launch, &config);
+    if config.enable_pool_hba {
+        hba::load(&files.hba).map_err(|text| Failure { text, exit: exit::FATAL })?;
+    }
+    // What the workers will read, to say now what is wrong with it; a passphrase is asked for this once.
+    config
+        .check_tls(&TicketKeys::new(&mut random::fill))
+        .map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
+    let down = StatusFile::new(&config, launch).remember(launch.discard_status);
     let segment =
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
     crate::say!(Log, "allocating shared memory segment of size: {}", segment.bytes());
-    Nodes { segment: &segment, config: &config, now: clock::unix_seconds() }.wait_for_all();
+    Nodes { segment: &segment, config: &config }.begin(&down, clock::unix_seconds());
     let listeners = listen::open(&config, inheritance.as_mut().map(|inheritance| &mut inheritance.listeners))
         .map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
     // One that takes over has left the terminal with the one before, and writes the pid file when it is ready.
@@ -100,7 +127,6 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     }
     // Before the first fork, so that no signal to a new child is lost.
     signals::block().map_err(|error| fatal("could not block signals", error))?;
-    let files = files(launch, &config);
     let tree = Tree::new(roles, &config, Instant::now());
     let mut supervisor = Supervisor::new(config, launch, files, segment, listeners, pid_file, tree);
     if let Some(inheritance) = inheritance {
@@ -185,8 +211,16 @@ fn files(launch: &Launch, config: &Config) -> Files {
     let directory = launch.config_path.parent().unwrap_or(Path::new("/"));
     Files {
         hba: launch.hba_path.clone().unwrap_or_else(|| directory.join("pool_hba.conf")),
+        pcp: launch.pcp_path.clone().unwrap_or_else(|| directory.join("pcp.conf")),
+        key: launch.key_path.clone().unwrap_or_else(key_path),
         pool_passwd: (!config.pool_passwd.is_empty()).then(|| directory.join(&config.pool_passwd)),
     }
+}
+
+/// A daemon leaves the directory that a relative name counts from.
+fn key_path() -> PathBuf {
+    let path = pool_key::default_path();
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn sizes(config: &Config) -> Sizes {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::request::StopMode;
 use super::run::Supervisor;
+use super::tree::Role;
 use super::upgrade::Service;
+use crate::shm::EventKind;
 use crate::sys::notify::Notifier;
 use crate::sys::signals::{Number, Signal};
 
@@ -52,13 +54,16 @@ impl Supervisor {
             self.tell_manager(Notifier::stopping);
         }
         self.tree.stop_forking(true);
+        self.note(EventKind::Stop, mode.name(), "");
         let kill_at = (mode != StopMode::Smart).then(|| Instant::now() + PATIENCE);
         if mode == StopMode::Smart {
-            // The others serve those sessions until the last is over.
-            self.tree.signal(signal, |role| role.serves_clients);
+            // The others serve those sessions until the last is over; who has a door closes it.
+            self.tree.signal(signal, |role| role.door.is_some());
         } else {
             crate::say!(Log, "terminating all child processes");
             self.tree.signal(signal, |role| !role.is_logger);
+            // What dies from now on is no reason to promote anything: perhaps the whole host goes down.
+            self.end_failover();
         }
         self.stopping = Some(Stopping { mode, kill_at, exit });
     }
@@ -67,20 +72,25 @@ impl Supervisor {
     pub(super) fn stopped(&mut self) -> Option<u8> {
         let now = Instant::now();
         let stopping = self.stopping.as_mut()?;
-        if !self.tree.any_running(|role| !role.is_logger) {
+        // A program that another has taken over from lets its scripts end; nobody else would hear of it.
+        let hears = self.service == Service::Passed && stopping.mode == StopMode::Smart;
+        let are_scripts_over = !self.failover.scripts.any_running();
+        if !self.tree.any_running(|role| !role.is_logger) && are_scripts_over {
             // A service that has stopped serves nobody, not even old sessions.
             let in_time = stopping.mode == StopMode::Smart || stopping.kill_at.is_none_or(|at| at > now);
             let waits = self.predecessor.is_some() && in_time;
             return (!waits).then_some(stopping.exit);
         }
         match stopping.kill_at {
-            None if !self.tree.any_running(|role| role.serves_clients) => {
+            None if !self.tree.any_running(Role::serves_clients) && (are_scripts_over || !hears) => {
                 crate::say!(Log, "terminating all child processes");
-                self.tree.signal(Number::SIGTERM, |role| !role.is_logger);
                 stopping.kill_at = Some(now + PATIENCE);
+                self.tree.signal(Number::SIGTERM, |role| !role.is_logger);
+                self.end_failover();
             }
             Some(at) if at <= now => {
                 self.tree.signal(Number::SIGKILL, |role| !role.is_logger);
+                self.failover.scripts.kill_all();
                 stopping.kill_at = Some(now + PATIENCE);
             }
             _ => {}

@@ -4,7 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::child::ChildContext;
+use super::child::{ChildContext, Door};
+use super::owed::Owed;
 use super::spare::workers_at_start;
 use crate::config::Config;
 use crate::shm::Segment;
@@ -19,16 +20,24 @@ pub struct Role {
     pub label: &'static str,
     /// Its title in ps until it sets another.
     pub title: &'static str,
-    /// How many of it there are.
-    pub count: fn(&Config) -> usize,
-    /// Whether it gets the listening sockets; a smart stop waits for these to end.
-    pub serves_clients: bool,
+    /// One for each of these numbers: of a worker its row in the segment, of a health check its node. A reload may add
+    /// some.
+    pub places: fn(&Config) -> Vec<usize>,
+    /// Whose listening sockets it gets; no stop leaves them open.
+    pub door: Option<Door>,
     /// Whether it writes the log: it ends after all others, and not by a signal.
     pub is_logger: bool,
     /// Clears what a dead one (by its index) left in the segment.
     pub clear: fn(&Segment, usize),
     /// Its life, after the fork.
     pub run: fn(ChildContext) -> !,
+}
+
+impl Role {
+    /// Whether it serves clients of PostgreSQL: a smart stop waits for these to end.
+    pub fn serves_clients(&self) -> bool {
+        self.door == Some(Door::Clients)
+    }
 }
 
 /// Exit code of a child that has served its time: another takes its place at once.
@@ -64,29 +73,46 @@ pub(super) struct Child {
     /// Our end of its request socket; `None` after it closed its own.
     pub(super) socket: Option<OwnedFd>,
     pub(super) since: Instant,
+    pub(super) owed: Owed,
+}
+
+impl Child {
+    pub(super) fn new(pid: ProcessId, socket: Option<OwnedFd>, since: Instant) -> Child {
+        Child { pid, socket, since, owed: Owed::default() }
+    }
 }
 
 /// All places.
 pub(super) struct Tree {
+    roles: &'static [Role],
     pub(super) slots: Vec<Slot>,
 }
 
 impl Tree {
     pub(super) fn new(roles: &'static [Role], config: &Config, now: Instant) -> Tree {
+        let mut tree = Tree { roles, slots: Vec::new() };
+        tree.grow(config, now);
         let at_start = workers_at_start(config);
-        let places = roles.iter().flat_map(|role| (0..(role.count)(config)).map(move |index| (role, index)));
-        let slots = places.map(|(role, index)| Slot {
-            role,
-            index,
-            // In dynamic mode the others come when they are needed.
-            state: match role.serves_clients && index >= at_start {
-                true => State::Empty,
-                false => State::Due(now),
-            },
-            births: 0,
-            quick_deaths: 0,
-        });
-        Tree { slots: slots.collect() }
+        // In dynamic mode the others come when they are needed.
+        for slot in tree.slots.iter_mut().filter(|slot| slot.role.serves_clients() && slot.index >= at_start)
+        {
+            slot.state = State::Empty;
+        }
+        tree
+    }
+
+    /// Makes the places that a configuration asks for and that are not there yet; their children are due.
+    pub(super) fn grow(&mut self, config: &Config, now: Instant) {
+        let wanted = self
+            .roles
+            .iter()
+            .flat_map(|role| (role.places)(config).into_iter().map(move |index| (role, index)));
+        for (role, index) in wanted {
+            let exists = |slot: &Slot| slot.role.process == role.process && slot.index == index;
+            if !self.slots.iter().any(exists) {
+                self.slots.push(Slot { role, index, state: State::Due(now), births: 0, quick_deaths: 0 });
+            }
+        }
     }
 
     /// Places whose child should be forked now.
@@ -111,8 +137,13 @@ impl Tree {
 
     /// Place of a role's child by its index.
     pub(super) fn server(&self, index: usize) -> Option<&Child> {
-        self.slots.iter().find_map(|slot| match &slot.state {
-            State::Running(child) if slot.role.serves_clients && slot.index == index => Some(child),
+        self.servers().find(|(of, _)| *of == index).map(|(_, child)| child)
+    }
+
+    /// The living workers, by their index.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (usize, &Child)> {
+        self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Running(child) if slot.role.serves_clients() => Some((slot.index, child)),
             _ => None,
         })
     }
@@ -214,17 +245,37 @@ mod tests {
         process: "child",
         label: "child",
         title: "",
-        count: |_| 3,
-        serves_clients: true,
+        places: |config| (0..config.backends().len()).collect(),
+        door: Some(Door::Clients),
         is_logger: false,
         clear: |_, _| {},
         run: |_| crate::sys::process::exit_now(0),
     };
 
+    static ROLES: [Role; 1] = [ROLE];
+
     fn slot(now: Instant) -> Slot {
-        static R: Role = ROLE;
-        let child = Child { pid: 1, socket: None, since: now };
-        Slot { role: &R, index: 0, state: State::Running(child), births: 1, quick_deaths: 0 }
+        let child = Child::new(1, None, now);
+        Slot { role: &ROLES[0], index: 0, state: State::Running(child), births: 1, quick_deaths: 0 }
+    }
+
+    /// With one node more than before there is one place more, and the others keep their children.
+    #[test]
+    fn a_reload_adds_the_places_that_are_missing() {
+        let config = |nodes: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("pgbalancer.conf");
+            let lines = (0..nodes).map(|id| format!("backend_hostname{id} = 'a'\nbackend_port{id} = 5432\n"));
+            std::fs::write(&path, lines.collect::<String>()).unwrap();
+            crate::config::load(&path).ok().unwrap().config
+        };
+        let now = Instant::now();
+        let mut tree = Tree::new(&ROLES, &config(2), now);
+        tree.slots[0].born(Child::new(7, None, now));
+        for (nodes, places, due) in [(2, 2, 1), (3, 3, 2), (1, 3, 2)] {
+            tree.grow(&config(nodes), now);
+            assert_eq!((tree.slots.len(), tree.due(now).len(), tree.find(7)), (places, due, Some(0)));
+        }
     }
 
     #[test]
@@ -236,7 +287,7 @@ mod tests {
             slot.died(start, Ending::Killed(9), true);
             let State::Due(at) = slot.state else { panic!("not due") };
             pauses.push((at - start).as_millis());
-            slot.state = State::Running(Child { pid: 1, socket: None, since: start });
+            slot.state = State::Running(Child::new(1, None, start));
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3000, 3000, 3000]);
         slot.died(start + QUICK, Ending::Killed(9), true);
@@ -260,7 +311,7 @@ mod tests {
         for _ in 0..9 {
             slot.died(now, Ending::Exited(RENEW), true);
             assert!(matches!(slot.state, State::Due(at) if at == now));
-            slot.state = State::Running(Child { pid: 1, socket: None, since: now });
+            slot.state = State::Running(Child::new(1, None, now));
         }
     }
 }

@@ -15,9 +15,9 @@ pub fn unix_seconds() -> u64 {
 }
 
 /// Microseconds of the clock that never goes back (CLOCK_MONOTONIC), as service managers compare them.
-pub fn monotonic_micros() -> i64 {
+pub fn monotonic_micros() -> u64 {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000)
+        .map_or(0, |time| (time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000).unsigned_abs())
 }
 
 /// Local time as `YYYY-MM-DD HH:MM:SS`, which is how pgpool-II writes times everywhere.

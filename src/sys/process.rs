@@ -13,8 +13,8 @@ use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, 
 /// Process id, as the kernel and the segment have it.
 pub type ProcessId = i32;
 
-/// Exit code of a forked child that panicked (what Rust gives a program that does).
-const PANICKED: i32 = 101;
+/// Exit code of a child that panicked (what Rust gives a program that does).
+pub const PANICKED: i32 = 101;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,16 @@ fn has_ended(pid: ProcessId) -> bool {
     matches!(state, Some(b'Z' | b'X'))
 }
 
+/// Name of the user who runs this process, if the system knows one.
+pub fn user_name() -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok().flatten().map(|user| user.name)
+}
+
+/// Home of the user who runs this process, if the system knows one.
+pub fn home() -> Option<std::path::PathBuf> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok().flatten().map(|user| user.dir)
+}
+
 /// Id of this process.
 pub fn own_id() -> ProcessId {
     Pid::this().as_raw()
@@ -113,6 +123,14 @@ pub fn die_with(parent: ProcessId) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(getppid().as_raw() == parent)
+}
+
+/// Keeps what this process and its children have in memory from other processes of the same user, and out of core dumps.
+/// A program that is executed later is as open as any.
+pub fn hide_memory() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
 }
 
 /// Leaves the terminal: forks; the child goes on in a session of its own in `/` with its standard streams

@@ -217,6 +217,11 @@ pub fn put_auth_ok(out: &mut Vec<u8>) {
     put_auth(out, 0, |_| ());
 }
 
+/// Appends AuthenticationCleartextPassword.
+pub fn put_auth_cleartext(out: &mut Vec<u8>) {
+    put_auth(out, 3, |_| {});
+}
+
 /// Appends AuthenticationMD5Password.
 pub fn put_auth_md5(out: &mut Vec<u8>, salt: [u8; 4]) {
     put_auth(out, 5, |out| out.extend_from_slice(&salt));
@@ -404,6 +409,7 @@ mod tests {
     fn authentication_round_trips() {
         let auth = |put: &dyn Fn(&mut Vec<u8>)| body(b'R', put);
         let salt = [1, 0, 2, 255];
+        assert_eq!(authentication(&auth(&put_auth_cleartext)), Ok(Authentication::CleartextPassword));
         assert_eq!(authentication(&auth(&put_auth_ok)), Ok(Authentication::Ok));
         assert_eq!(authentication(&auth(&|out| put_auth_md5(out, salt))), Ok(Authentication::Md5 { salt }));
         let offered = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"];

@@ -7,6 +7,9 @@ use thiserror::Error;
 /// Longest frame taken from a peer: PostgreSQL itself stops just below 1 GiB.
 pub const MAX_FRAME: usize = (1 << 30) + 1024;
 
+/// Bytes of the type and the length.
+pub const HEADER: usize = 5;
+
 /// Longest and shortest first packet, as PostgreSQL has them (the length word counts).
 const STARTUP_MIN: usize = 8;
 const STARTUP_MAX: usize = 10_000;
@@ -32,7 +35,7 @@ pub enum FrameError {
 /// Header of the frame that begins at `bytes`; `None` until five bytes are there.
 #[inline]
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
-    let Some(&[kind, a, b, c, d]) = bytes.first_chunk::<5>() else { return Ok(None) };
+    let Some(&[kind, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]);
     let whole = length as usize + 1;
     if length < 4 || whole > MAX_FRAME {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::read::Reader;
-use super::{CANCEL_REQUEST, ParseError, write};
+use super::{CANCEL_REQUEST, ParseError, SSL_REQUEST, write};
 
 /// Most bytes that the two names at the head of a Bind may take: without a bound, a peer could have us
 /// collect a gigabyte in search of a NUL.
@@ -176,6 +176,11 @@ pub fn put_cancel(out: &mut Vec<u8>, pid: i32, key: &[u8]) {
         write::i32(out, pid);
         out.extend_from_slice(key);
     });
+}
+
+/// Appends an SSLRequest packet.
+pub fn put_ssl_request(out: &mut Vec<u8>) {
+    write::packet(out, |out| write::u32(out, SSL_REQUEST));
 }
 
 /// Appends a Query message.

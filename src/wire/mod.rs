@@ -10,7 +10,7 @@ pub mod frame;
 pub mod frontend;
 mod read;
 pub mod startup;
-mod write;
+pub(crate) mod write;
 
 /// Protocol version 3.0, which every client and server speaks.
 pub const PROTOCOL_3_0: u32 = 0x0003_0000;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// Appends a frame: type byte, length word, then what `body` appends.
-pub(super) fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(kind);
     packet(out, body);
 }
@@ -18,13 +18,13 @@ pub(super) fn packet(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Appends a string and its NUL. A NUL inside would let a string end its field and forge the next, so it ends there.
-pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn string(out: &mut Vec<u8>, text: &[u8]) {
     let end = memchr::memchr(0, text).unwrap_or(text.len());
     out.extend_from_slice(&text[..end]);
     out.push(0);
 }
 
-pub(super) fn i32(out: &mut Vec<u8>, value: i32) {
+pub(crate) fn i32(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 

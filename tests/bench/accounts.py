@@ -19,6 +19,18 @@ def processes():
     return table
 
 
+def at_work_in(directory):
+    """The processes whose working directory this is, the oldest first."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(path / "cwd") == str(directory) and not (path / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
 def members(roots, table):
     """These processes and all below them."""
     found, grown = set(roots), True

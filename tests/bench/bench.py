@@ -11,6 +11,8 @@ import pathlib
 import subprocess
 import sys
 
+import api
+import failover
 import report
 from accounts import memory
 from idle import allow_many
@@ -21,7 +23,7 @@ from targets import ABOUT, ROUTING, Targets
 BULK_TARGETS = ["direct", "relay", "pgbouncer", "pgpool", "drop-in", "sample-epoll", "sample-uring"]
 IDLE = [("pgbouncer", 1000), ("sample-epoll-4", 1000), ("sample-epoll-4", 10000),
         ("sample-uring-4", 1000), ("sample-uring-4", 10000)]
-PARTS = ["queries", "bulk", "memory", "routing"]
+PARTS = ["queries", "bulk", "memory", "routing", "failover", "api"]
 
 
 def arguments():
@@ -48,14 +50,16 @@ def arguments():
 def queries(options, servers, targets, names, results):
     for mode in options.modes.split(","):
         for clients in map(int, options.clients.split(",")):
+            targets.tls = "tls" in mode
             # The relays do not survive a client that goes while a server still speaks.
-            cells = {name: [] for name in names if not (mode.startswith("connect") and "relay" in name)}
+            cells = {name: [] for name in names if not ("connect" in mode and "relay" in name)}
             for _ in range(options.rounds):
                 for name in cells:
                     with targets.running(name, clients) as (ports, roots):
                         row = load(servers, ports, roots, mode, clients, options.seconds) if ports else None
                     if row:
                         cells[name].append(row)
+            targets.tls = False
             results.setdefault("queries", {})[f"{mode}, {clients} clients"] = cells
             print(report.query_table(f"{mode}, {clients} clients", cells), flush=True)
 
@@ -120,9 +124,21 @@ def routing(options, servers, targets, _names, results):
         print(report.routing_table(mode, cells), flush=True)
 
 
+def failovers(options, _servers, _targets, _names, results):
+    results["failover"] = failover.measure(options, os.path.abspath(options.program))
+    print(report.failover_tables(results["failover"]), flush=True)
+
+
+def apis(options, servers, targets, _names, results):
+    results["api"] = api.measure(options, servers, targets)
+    print(report.api_tables(results["api"]), flush=True)
+
+
 def main():
     options = arguments()
     os.environ["PATH"] += ":/usr/sbin"
+    # The servers have TLS; who is to use it says so.
+    os.environ["PGSSLMODE"] = "disable"
     results = json.loads(options.results.read_text()) if options.results and options.results.exists() else {}
     if options.write:
         report.write(options.write, results)
@@ -132,7 +148,8 @@ def main():
     with Servers(options.bin, options.cluster) as servers:
         targets = Targets(servers, os.path.abspath(options.program))
         targets.build_floor()
-        parts = {"queries": queries, "bulk": bulks, "memory": memories, "routing": routing}
+        parts = {"queries": queries, "bulk": bulks, "memory": memories, "routing": routing, "failover": failovers,
+                 "api": apis}
         for part in options.parts.split(","):
             parts[part](options, servers, targets, names, results)
             if options.results:

@@ -16,6 +16,8 @@ MODES = {
     "tpcb": ["-b", "tpcb-like"],
     "connect": ["-S", "-C"],
     "connect-scram": ["-S", "-C"],
+    "tls": ["-S"],
+    "connect-tls": ["-S", "-C"],
 }
 
 # Bulk load: the statement, and whether the client sends the rows.
@@ -30,11 +32,12 @@ class Run:
     """One pgbench, whose progress is read while it works."""
 
     def __init__(self, servers, port, mode, clients, seconds):
-        user = "bencher" if mode == "connect-scram" else "postgres"
+        user = "bencher" if mode in ("connect-scram", "connect-tls") else "postgres"
+        tls = "require" if "tls" in mode else "disable"
         command = [f"{servers.bin}/pgbench", *servers.at(port, user), "-n", "-c", str(clients),
                    "-j", str(min(2, clients)), "-P", "1", "-T", str(seconds + 2), *MODES[mode], "bench"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, "PGPASSWORD": SECRET})
+                                        env={**os.environ, "PGPASSWORD": SECRET, "PGSSLMODE": tls})
         self.speeds = []
         self.aborted = 0
         self.reader = threading.Thread(target=self.read)

@@ -1,6 +1,8 @@
 """From results to Markdown: the tables, and what of our targets was reached."""
 import statistics
 
+from failover import EVENTS
+
 BEGIN = "<!-- written by make bench: from here on nothing is written by hand -->"
 
 BULK_NAMES = {"copy-out": "COPY TO", "select": "SELECT", "copy-in": "COPY FROM"}
@@ -60,6 +62,50 @@ def memory_table(found):
     return "\n".join(lines)
 
 
+def failover_tables(found):
+    lines = []
+    for event, cells in found.items():
+        lines += [f"\n### {EVENTS[event]}\n",
+                  "| target | errors | connections broken | longest time in which no client got anything, s | SQLSTATEs |",
+                  "|---|---|---|---|---|"]
+        for name, rows in cells.items():
+            if not rows:
+                lines.append(f"| {name} | does not apply | | | |")
+                continue
+            numbers = [statistics.median(row[key] for row in rows) for key in ("errors", "broken", "silence")]
+            codes = sorted({code for row in rows for code in row["codes"]})
+            lines.append(f"| {name} | {numbers[0]:.0f} | {numbers[1]:.0f} | {numbers[2]:.1f} | {' '.join(codes)} |")
+    return "\n".join(lines)
+
+
+def api_tables(found):
+    lines = ["\n### answers of the API, 1,000 rows of pooled connections\n",
+             "| GET | KB | quiet: p50, ms | p99 | longest | under load: p50, ms | p99 | longest | 200 a second: % of a core |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for path, (middle, late, longest, length) in found["quiet"].items():
+        load = " | ".join(f"{value:.2f}" for value in found["load"][path][:3])
+        lines.append(f"| {path} | {length / 1e3:.1f} | {middle:.2f} | {late:.2f} | {longest:.2f} | {load} | {found['cost'][path][0]:.1f} |")
+    for name, (share, pace) in found["cost"].items():
+        if not name.startswith("/"):
+            lines.append(f"| {name} ({pace:.0f} a second) | | | | | | | | {share:.1f} |")
+    lines += ["\n### transactions a second while the API is asked 200 times a second, in turns\n",
+              "| | median | all rounds |", "|---|---|---|"]
+    for name, about in (("without", "nobody asks"), ("asked", "asked")):
+        values = found["speed"][name]
+        lines.append(f"| {about} | {statistics.median(values):.0f} | {', '.join(f'{value:.0f}' for value in values)} |")
+    return "\n".join(lines)
+
+
+def api_reached(found):
+    worst = max(found["load"], key=lambda path: found["load"][path][1])
+    late = found["load"][worst][1]
+    share = found["cost"]["in turns, as a monitor asks"][0]
+    without, asked = (statistics.median(found["speed"][name]) for name in ("without", "asked"))
+    return [("API: p99 of every GET under load", "< 10 ms", f"{late:.1f} ms ({worst})", late < 10),
+            ("API: 200 requests a second, of a core", "< 5 %", f"{share:.1f} %", share < 5),
+            ("API: queries a second while it is asked, to without", "≥ 0.95", f"{asked / without:.2f}", asked >= without * 0.95)]
+
+
 def reached(results):
     """The targets we set ourselves, and what was measured."""
     rows = []
@@ -113,6 +159,8 @@ def reached(results):
             rows.append((f"memory of {what}, to pgpool-II's", "≤ 0.33", f"{kib / theirs:.2f}", kib * 3 <= theirs))
         if what.endswith("10000 idle sessions") and kib:
             rows.append((f"memory of {what}", "≤ 100 MiB", f"{kib / 1024:.1f} MiB", kib <= 100 * 1024))
+    if "api" in results:
+        rows += api_reached(results["api"])
     lines = ["\n## Targets\n", "| what | target | measured | reached |", "|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {target} | {text} | {'yes' if good else '**no**'} |"
                                 for what, target, text, good in rows)])
@@ -125,5 +173,10 @@ def write(page, results):
     parts += [routing_table(mode, cells) for mode, cells in results.get("routing", {}).items()]
     if "memory" in results:
         parts.append(memory_table(results["memory"]))
+    if "failover" in results:
+        parts.append("\n## While a server dies or hands over")
+        parts.append(failover_tables(results["failover"]))
+    if "api" in results:
+        parts.append(api_tables(results["api"]))
     head = page.read_text().partition(BEGIN)[0]
     page.write_text(head + BEGIN + "\n" + "\n".join(parts) + "\n")

@@ -55,6 +55,7 @@ fn main() {
     let node = |id, is_primary| NodeView {
         id,
         usable: true,
+        orderly: false,
         weight: 1.0,
         is_primary,
         lag_bytes: Some(0),
@@ -64,6 +65,7 @@ fn main() {
         nodes: vec![node(0, true), node(1, false), node(2, false)],
         primary: Some(0),
         main: Some(0),
+        ..ClusterView::default()
     };
     let config = RouteConfig { delay_threshold: 1000, ..RouteConfig::default() };
     let segment = Segment::create(Sizes { nodes: 3, ..Sizes::default() }).expect("shared memory");

@@ -52,7 +52,11 @@ class Servers:
         subprocess.run([self.script, "up", cluster, "2", str(hba)], check=True, stdout=subprocess.DEVNULL)
         lines = pathlib.Path(cluster, "nodes").read_text().splitlines()
         self.ports = [int(line.split()[1]) for line in lines]
+        self.make_certificate()
         for id, port in enumerate(self.ports):
+            for name, file in zip(("ssl_cert_file", "ssl_key_file"), self.certificate):
+                self.sql(port, f"ALTER SYSTEM SET {name} = '{file}'")
+            self.sql(port, "ALTER SYSTEM SET ssl = on")
             self.sql(port, "ALTER SYSTEM SET log_statement = 'none'")
             self.sql(port, "ALTER SYSTEM SET max_connections = 900")
             restart = [f"{self.bin}/pg_ctl", "-D", f"{cluster}/node{id}", "-l", f"{cluster}/node{id}.log",
@@ -65,6 +69,14 @@ class Servers:
         self.sql(self.ports[0], f"CREATE USER bencher PASSWORD '{SECRET}'")
         self.sql(self.ports[0], "GRANT ALL ON ALL TABLES IN SCHEMA public TO bencher", "bench")
         self.sql(self.ports[0], "CREATE UNLOGGED TABLE bulk (line text)", "bench")
+
+    def make_certificate(self):
+        """One for all: certificate and key, as PostgreSQL's users mostly have them (RSA of 2,048 bits)."""
+        self.certificate = [str(self.directory / name) for name in ("server.crt", "server.key")]
+        cert, key = self.certificate
+        subprocess.run(self.as_server(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                                       "/CN=localhost", "-keyout", key, "-out", cert]), check=True, capture_output=True)
+        os.chmod(key, 0o600)
 
     def __exit__(self, *_):
         subprocess.run([self.script, "down", str(self.directory / "cluster")], check=False)

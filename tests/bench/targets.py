@@ -1,5 +1,7 @@
 """What is measured: how each target is configured and started."""
 import contextlib
+import hashlib
+import os
 import pathlib
 import shutil
 import signal
@@ -36,9 +38,20 @@ class Targets:
         self.servers = servers
         self.program = program
         self.directory = servers.directory
+        # Lines for the configuration of pool targets.
+        self.more = []
+        self.pool_mode = "session"
+        # Clients come over TLS; the way to the servers stays in the clear.
+        self.tls = False
         (self.directory / "pool_passwd").write_text(f"bencher:TEXT{SECRET}\n")
         (self.directory / "pool_hba.conf").write_text("host all bencher 127.0.0.1/32 scram-sha-256\n"
                                                       "host all all 127.0.0.1/32 trust\n")
+        (self.directory / "pcp.conf").write_text(f"bench:{hashlib.md5(SECRET.encode()).hexdigest()}\n")
+        (self.directory / "pcppass").write_text(f"*:*:bench:{SECRET}\n")
+        (self.directory / "pcppass").chmod(0o600)
+
+    def pcp_environment(self):
+        return {**os.environ, "PCPPASSFILE": str(self.directory / "pcppass")}
 
     def build_floor(self):
         source = pathlib.Path(__file__).parent / "floor"
@@ -56,10 +69,11 @@ class Targets:
         if name == "pgbouncer":
             return self.pgbouncer(port, nodes or self.servers.ports)
         nodes = nodes or (self.servers.ports[:1] if name.endswith("-1n") else self.servers.ports)
+        files = ["-a", str(self.directory / "pool_hba.conf"), "-F", str(self.directory / "pcp.conf")]
         processes = [f"num_init_children = {max(32, clients)}"]
         if name.startswith("pgpool"):
             conf = self.pool_conf(name, port, nodes, [*processes, "log_min_messages = error"])
-            return ["pgpool", "-n", "-D", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
+            return ["pgpool", "-n", "-D", "-f", conf, *files]
         if name.startswith("drop-in"):
             lines = processes
         else:
@@ -67,7 +81,7 @@ class Targets:
             workers = 2 if name.endswith("-2") else 4 if name.endswith("-4") else 1
             lines = [f"num_init_children = {workers}", "sessions_per_child = 2500", f"io_method = {method}"]
         conf = self.pool_conf(name, port, nodes, lines)
-        return [self.program, "-n", "-f", conf, "-a", str(self.directory / "pool_hba.conf")]
+        return [self.program, "-n", "-D", "-f", conf, *files]
 
     def pgbouncer(self, port, nodes):
         path, users, rules = (self.directory / name for name in ("pgbouncer.ini", "users.txt", "pgbouncer.hba"))
@@ -81,14 +95,29 @@ listen_port = {port}
 auth_type = hba
 auth_hba_file = {rules}
 auth_file = {users}
-pool_mode = session
+pool_mode = {self.pool_mode}
+server_login_retry = 1
+admin_users = postgres
 max_client_conn = 10000
 default_pool_size = 1100
 unix_socket_dir =
+server_tls_sslmode = disable
+{self.pgbouncer_tls() if self.tls else ""}
 """)
         return self.servers.as_server(["pgbouncer", "-q", str(path)])
 
+    def pgbouncer_tls(self):
+        cert, key = self.servers.certificate
+        return f"client_tls_sslmode = allow\nclient_tls_cert_file = {cert}\nclient_tls_key_file = {key}"
+
+    def pool_tls(self, name, nodes):
+        """pgpool-II has one switch for both sides."""
+        cert, key = self.servers.certificate
+        ours = [] if name.startswith("pgpool") else [f"backend_sslmode{id} = disable" for id in range(len(nodes))]
+        return ["ssl = on", f"ssl_cert = '{cert}'", f"ssl_key = '{key}'", *ours]
+
     def pool_conf(self, name, port, nodes, lines):
+        lines = [*lines, *(self.pool_tls(name, nodes) if self.tls else [])]
         weight = (lambda id: int(id == 0)) if name.endswith("routed") else (lambda _id: 1)
         balance = "off" if name.endswith("unrouted") else "on"
         backends = [line for id, node in enumerate(nodes) for line in
@@ -100,7 +129,7 @@ unix_socket_dir =
             f"pcp_socket_dir = '{self.directory}'", f"pid_file_name = '{self.directory}/{name}.pid'",
             f"logdir = '{self.directory}'", "sr_check_user = 'postgres'", "sr_check_period = 10",
             "backend_clustering_mode = 'streaming_replication'", f"load_balance_mode = {balance}", "enable_pool_hba = on",
-            "pool_passwd = 'pool_passwd'", *backends, *lines]) + "\n")
+            "pool_passwd = 'pool_passwd'", *backends, *lines, *self.more]) + "\n")
         return str(path)
 
     @contextlib.contextmanager

@@ -142,3 +142,115 @@ fn no_password_stands_in_the_log() {
         assert!(!balancer.log_contains(secret), "{secret}");
     }
 }
+
+/// `pgpoolkey`, and what `pg_enc -K pgpoolkey` makes of `scram_user_secret`.
+const KEY: &str = "pgpoolkey\n";
+fn encrypted(password: &str) -> String {
+    let key = pgbalancer::auth::pool_key::PoolKey::new(KEY.trim().as_bytes()).unwrap();
+    format!("AES{}", key.encrypt(password.as_bytes()).unwrap())
+}
+
+#[test]
+fn encrypted_passwords_serve_clients_and_backends() {
+    let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    let passwd: String = ["scram_user", "password_user", "md5_user"]
+        .map(|user| format!("{user}:{}\n", encrypted(&format!("{user}_secret"))))
+        .concat();
+    let files = [("pool_hba.conf", POOL_HBA), ("pool_passwd", &passwd), (".pgpoolkey", KEY)];
+    let balancer = Balancer::start_with(conf, &files);
+    for user in ["scram_user", "password_user", "md5_user"] {
+        let door = balancer.door("postgres").as_user(user);
+        log_in(&door, &format!("{user}_secret")).succeeded();
+        assert!(!log_in(&door, "wrong").ok);
+    }
+    assert!(balancer.log_contains("has group or world access; permissions should be u=rw (0600) or less"));
+}
+
+#[test]
+fn a_password_that_cannot_be_decrypted_is_told_with_its_line_and_lets_nobody_in() {
+    let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    let passwd = format!("alice:TEXTx\nscram_user:{}\n", encrypted("scram_user_secret"));
+    let files = [("pool_hba.conf", POOL_HBA), ("pool_passwd", &passwd), (".pgpoolkey", "another key\n")];
+    let balancer = Balancer::start_with(conf, &files);
+    assert!(balancer.log_contains("pool_passwd:2: unable to decrypt password of user \"scram_user\""));
+    let door = balancer.door("postgres").as_user("scram_user");
+    for password in ["scram_user_secret", &encrypted("scram_user_secret")] {
+        let ran = log_in(&door, password);
+        assert!(!ran.ok && ran.err.contains("password authentication failed"), "{}", ran.err);
+    }
+    assert!(balancer.log_contains("unable to decrypt password from pool_passwd"));
+    assert!(balancer.log_contains("verify the valid pool_key exists"));
+}
+
+#[test]
+fn parameters_may_hold_encrypted_passwords() {
+    let conf = Conf::of(shared())
+        .set("sr_check_user", "'scram_user'")
+        .set("sr_check_password", &format!("'{}'", encrypted("scram_user_secret")));
+    // It knows who is the primary only if it can log in.
+    let balancer = Balancer::start_with(conf, &[(".pgpoolkey", KEY)]);
+    assert!(!balancer.log_contains("unable to decrypt"));
+}
+
+/// What the servers have of the user, as pool_passwd takes it.
+fn verifier(user: &str) -> String {
+    shared().on_primary("postgres", &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{user}'"))
+}
+
+const SCRAM_HBA: &str = "local all all trust\nhost all postgres all trust\n\
+                         host all scram_user all scram-sha-256\nhost all all all md5\n";
+
+fn with_verifiers(conf: Conf, passwd: &str) -> Balancer {
+    let conf = conf.set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    Balancer::start_with(conf, &[("pool_hba.conf", SCRAM_HBA), ("pool_passwd", passwd)])
+}
+
+#[test]
+fn a_verifier_is_enough_where_the_client_proves_itself() {
+    // Clean text of no user lies here: what logs in to the nodes is what the client has proved.
+    let conf = Conf::of(shared()).set("num_init_children", "1").weights([0, 1, 0]);
+    let balancer = with_verifiers(conf, &format!("scram_user:{}\n", verifier("scram_user")));
+    let door = balancer.door("postgres").as_user("scram_user");
+    for (password, ok) in [("wrong", false), ("scram_user_secret", true), ("wrong", false)] {
+        assert_eq!(log_in(&door, password).ok, ok, "{password}: {}", balancer.log());
+    }
+    // On the primary and on a standby, over connections of its own and over pooled ones.
+    for _ in 0..2 {
+        let ports = [0, 1].map(|id: usize| format!("{}\n", shared().nodes[id].port));
+        let written = format!("CREATE TABLE\n{}", ports[0]);
+        for (sql, want) in
+            [("CREATE TEMP TABLE t (n int)", written.as_str()), ("SELECT 1", ports[1].as_str())]
+        {
+            let mut client = tools::psql(&door);
+            client.args(["-c", sql, "-c", "SELECT inet_server_port()"]);
+            let ran = tools::run(client.env("PGPASSWORD", "scram_user_secret")).succeeded();
+            assert!(ran.out.ends_with(want), "{sql}: {}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn a_connection_opened_by_a_proof_is_not_lent_to_one_who_has_proved_nothing() {
+    let database = shared().database("open");
+    let conf = Conf::of(shared()).set("num_init_children", "1");
+    let conf = conf.set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+    let passwd = format!("scram_user:{}\n", verifier("scram_user"));
+    let balancer = Balancer::start_with(conf, &[("pool_hba.conf", SCRAM_HBA), ("pool_passwd", &passwd)]);
+    let proved = balancer.door(&database).as_user("scram_user");
+    log_in(&proved, "scram_user_secret").succeeded();
+    // The socket is trusted; the nodes are not asked to.
+    let ran = log_in(&balancer.local_door(&database).as_user("scram_user"), "");
+    assert!(!ran.ok, "let in over the connection of another: {}", ran.out);
+    log_in(&proved, "scram_user_secret").succeeded();
+}
+
+#[test]
+fn another_verifier_than_the_servers_is_told_with_what_to_do() {
+    // The right password, salted otherwise.
+    let other = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+                 WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    let balancer = with_verifiers(Conf::of(shared()), &format!("scram_user:{other}\n"));
+    let ran = log_in(&balancer.door("postgres").as_user("scram_user"), "pencil");
+    assert!(!ran.ok && ran.err.contains("has another salt or iteration count"), "{}", ran.err);
+    assert!(balancer.log_contains("give pool_passwd the rolpassword of pg_authid"));
+}

@@ -55,6 +55,8 @@ fn run_in_scene(script: &str) {
         .set("port", &port.to_string())
         .set("pid_file_name", "'/var/run/postgresql/pgpool.pid'")
         .set("unix_socket_directories", "'/var/run/postgresql'")
+        .set("pcp_port", &ports::free().to_string())
+        .set("pcp_socket_dir", "'/var/run/postgresql'")
         .set("work_dir", "'/var/run/postgresql'");
     process::write(&dir.path().join("pgpool.conf"), conf.text());
     let logger = format!("#!/bin/sh\nexec >>{}/log\necho \"options: $*\"\nexec cat\n", dir.path().display());

@@ -213,7 +213,11 @@ fn dynamic(most: &str) -> Balancer {
 
 /// Workers, busy or not.
 fn all_workers(balancer: &Balancer) -> usize {
-    balancer.children().into_iter().filter(|pid| !title(*pid).contains("worker process")).count()
+    balancer
+        .children()
+        .into_iter()
+        .filter(|pid| ![" process", "PCP"].iter().any(|other| title(*pid).contains(other)))
+        .count()
 }
 
 /// In dynamic mode there are a few idle workers, more when they are needed at once, and never more than the most.

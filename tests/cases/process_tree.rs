@@ -353,3 +353,23 @@ fn a_group_that_nobody_knows_is_an_error_that_names_it() {
     let ran = run(&balancer, &["-n"]);
     assert!(!ran.ok && said(&ran).contains("unix_socket_group = 'no_such_group'"), "{}", said(&ran));
 }
+
+/// The memory of rings is limited a user, and that of a process that was killed comes back late.
+#[test]
+fn a_worker_that_gets_no_ring_serves_without() {
+    let auto = Conf::of(shared()).set("num_init_children", "1").set("sessions_per_child", "2");
+    let balancer = Balancer::start(auto.clone().set("io_method", "auto"));
+    if !balancer.log_contains("io_method: io_uring") {
+        eprintln!("skipped, the kernel does not allow io_uring");
+        return;
+    }
+    drop(balancer);
+    let balancer = Balancer::start(auto.set("io_method", "io_uring"));
+    let pid = balancer.pid().to_string();
+    tools::run(process::as_server_user(Path::new("prlimit")).args(["--pid", &pid, "--memlock=0"]))
+        .succeeded();
+    let worker = wait::until("a worker", wait::LIMIT, || workers(&balancer).first().copied());
+    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    assert_eq!(Client::connect(&balancer.door("postgres")).ask("SELECT 1"), "1");
+    assert!(balancer.log_contains("this process waits with epoll"));
+}

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::balancer::{Conf, Program};
-use crate::harness::{Balancer, Client, Door, process, shared, tools, wait};
+use crate::harness::{Balancer, Client, Door, pcp, process, rest, shared, tools, wait};
 
 /// A program with its pid file; whoever is in that at the end is stopped.
 struct Scene {
@@ -171,7 +171,8 @@ fn new_values_and_new_sockets_come_into_force() {
         .rewrite(|conf| conf.set("max_pool", "7").set("unix_socket_directories", &format!("'{more}'")));
     scene.upgrade();
     let door = Door { host: more.clone(), ..scene.door() };
-    assert_eq!(Client::connect(&scene.door()).ask("PGPOOL SHOW max_pool"), "7");
+    // For a moment the old program takes clients, too.
+    wait::until_equal("7".to_owned(), || Client::connect(&scene.door()).ask("PGPOOL SHOW max_pool"));
     assert_eq!(over_file(&door, "PGPOOL SHOW max_pool"), "7");
     wait::until_true("the old socket file to be gone", || {
         !std::path::Path::new(&dir).join(format!(".s.PGSQL.{}", scene.balancer.port)).exists()
@@ -239,4 +240,74 @@ fn the_service_manager_hears_who_is_the_service() {
         let environment = std::fs::read(format!("/proc/{child}/environ")).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&environment).contains("NOTIFY_SOCKET"));
     }
+}
+
+#[test]
+fn the_service_manager_gets_signs_of_life_from_whoever_is_the_service() {
+    let dir = process::server_dir("notify");
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    process::give_to_server_user(&path);
+    socket.set_read_timeout(Some(wait::LIMIT)).unwrap();
+    let heard = || {
+        let mut buffer = [0; 500];
+        let length = socket.recv(&mut buffer).expect("a message to the service manager");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let wait_heard = |text: &str| while heard() != text {};
+    let socket_variable = format!("NOTIFY_SOCKET={}", path.display());
+    let starter = vec!["/usr/bin/env".to_owned(), socket_variable, "WATCHDOG_USEC=200000".to_owned()];
+    let balancer = Balancer::start_by(conf(), |_| starter);
+    let mut scene = Scene { balancer };
+    (0..3).for_each(|_| wait_heard("WATCHDOG=1"));
+    let new = scene.upgrade();
+    assert!(scene.balancer.exit().success());
+    while !heard().starts_with(&format!("MAINPID={new}\n")) {}
+    (0..3).for_each(|_| wait_heard("WATCHDOG=1"));
+    // A main process that stands still is not alive.
+    let new = Pid::from_raw(new);
+    kill(new, Signal::SIGSTOP).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 500]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    assert!(socket.recv(&mut [0; 500]).is_err(), "a sign of life of one that stands still");
+    kill(new, Signal::SIGCONT).unwrap();
+    socket.set_read_timeout(Some(wait::LIMIT)).unwrap();
+    wait_heard("WATCHDOG=1");
+    kill(new, Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn pcp_tools_reach_the_new_program_and_only_that() {
+    let scene = Scene { balancer: Balancer::start_with(conf(), &[pcp::CONF]) };
+    let is_pcp = |pid: &i32| process::title(*pid).ends_with("PCP: wait for connection request");
+    let old = scene.balancer.children().into_iter().find(is_pcp).expect("the PCP process");
+    let mut session = Client::connect(&scene.door());
+    assert_eq!(session.ask("SELECT 1"), "1");
+    let new = scene.upgrade();
+    wait::until_true("the end of the old PCP process", || !process::is_alive(old));
+    assert_eq!(pcp::tool(&scene.balancer, "pcp_node_count").succeeded().out, "3\n");
+    assert_eq!(session.ask("SELECT 2"), "2", "the old program still serves its session");
+    session.terminate();
+    pcp::tool(&scene.balancer, "pcp_stop_pgpool -m f").succeeded();
+    wait::until_true("the end of the new program", || !process::is_alive(new));
+}
+
+#[test]
+fn the_rest_api_is_that_of_the_new_program() {
+    let scene = Scene { balancer: Balancer::start(conf().set("rest_api_enabled", "on")) };
+    let status = || rest::get(&scene.balancer, "/api/v1/status").good();
+    let before = status()["started_at"].clone();
+    rest::post(&scene.balancer, "/api/v1/nodes/2/detach", "").good();
+    // The old one has served its last request when its process is gone.
+    let is_rest = |pid: &i32| process::title(*pid).ends_with("REST API");
+    let old = scene.balancer.children().into_iter().find(is_rest).expect("the REST API process");
+    let new = scene.upgrade();
+    wait::until_true("the old REST API process to end", || !process::is_alive(old));
+    wait::until_true("the new program to answer", || status()["healthy_nodes"] == 2);
+    assert!(status()["started_at"].as_u64() >= before.as_u64());
+    assert_eq!(rest::over_unix(&scene.balancer, "GET", "/api/v1/nodes/2").good()["status"], "down");
+    rest::post(&scene.balancer, "/api/v1/control/stop", "{\"mode\": \"fast\"}").good();
+    wait::until_true("the new program to end", || !process::is_alive(new));
 }

@@ -185,7 +185,7 @@ fn stop_insists() {
                 let said = String::from_utf8(stopping.wait_with_output().unwrap().stderr).unwrap();
                 assert!(took > Duration::from_secs(4), "{took:?}: {said}");
                 assert_eq!(said.matches("stop request sent to pgpool").count(), 2, "{said}");
-                assert!(said.contains("....") && said.ends_with(".done.\n"), "{said}");
+                assert!(said.contains("....") && said.ends_with("done.\n"), "{said}");
             })
         })
         .collect();

@@ -258,7 +258,7 @@ fn normalised(log: &str) -> Vec<String> {
 }
 
 /// The lines that stand on one side only (`<` theirs, `>` ours), by the longest common sequence.
-fn differences(theirs: &[String], ours: &[String]) -> Vec<String> {
+pub(super) fn differences(theirs: &[String], ours: &[String]) -> Vec<String> {
     let mut common = vec![vec![0; ours.len() + 1]; theirs.len() + 1];
     for (i, their) in theirs.iter().enumerate().rev() {
         for (k, our) in ours.iter().enumerate().rev() {

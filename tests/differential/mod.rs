@@ -11,10 +11,15 @@ use crate::harness::client::Client;
 use crate::harness::message::Reply;
 use crate::harness::{Balancer, Door, shared};
 
+mod cache;
 mod commands;
 mod differences;
+mod encode;
+mod failover;
+mod health_stats;
 mod log_lines;
 mod parameters;
+mod pcp;
 mod routes;
 mod sequences;
 

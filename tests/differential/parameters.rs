@@ -162,9 +162,26 @@ const NEW: &[(&str, &[&str])] = &[
         "ours",
         &[
             "sessions_per_child",
+            "pcp_socket_group",
+            "pcp_socket_permissions",
+            "pcp_node_info_format",
             "io_method",
+            "backend_sslmode*",
+            "ssl_min_protocol_version",
+            "ssl_max_protocol_version",
             "read_after_write",
+            "failover_session_policy",
+            "failover_wait_timeout",
+            "pause_timeout",
+            "max_user_connections*",
+            "auth_query*",
+            "auth_user",
+            "auth_dbname",
+            "max_db_connections*",
+            "log_min_duration_statement",
             "pgpool_quirks",
+            "failover_session_policy",
+            "failover_wait_timeout",
             "log_format",
             "load_balance_mode_algo",
             "consensus_mode",
@@ -198,6 +215,7 @@ const NEW_STATUS: &[(&str, &[&str])] = &[
             "memqcache_oiddir",
         ],
     ),
+    ("state of ours", &["paused"]),
     (
         "secrets, as stars",
         &["sr_check_password", "health_check_password", "recovery_password", "wd_lifecheck_password"],
@@ -298,7 +316,8 @@ fn the_same_file_shows_the_same_parameters() {
         let names = |row: &(String, String)| row.0.clone();
         let nodes: Vec<String> = nodes.map(names).collect();
         assert!(nodes.len() >= 50, "{nodes:?}");
-        assert_eq!(our.iter().take(nodes.len()).map(names).collect::<Vec<_>>(), nodes);
+        let known = |row: &&(String, String)| !row.0.starts_with("backend_sslmode");
+        assert_eq!(our.iter().filter(known).take(nodes.len()).map(names).collect::<Vec<_>>(), nodes);
         for group in [
             "backend",
             "health_check",
@@ -311,11 +330,11 @@ fn the_same_file_shows_the_same_parameters() {
             let command = format!("PGPOOL SHOW {group}");
             let (their, our) = (theirs.rows(&command), ours.rows(&command));
             assert_eq!(
-                our.iter().map(names).collect::<Vec<_>>(),
+                our.iter().filter(known).map(names).collect::<Vec<_>>(),
                 their.iter().map(names).collect::<Vec<_>>(),
                 "{group}"
             );
-            compare(&command, &their, &our, OTHER, &[]);
+            compare(&command, &their, &our, OTHER, &[NEW]);
         }
         let (their, our) = (theirs.rows("SHOW POOL_STATUS"), ours.rows("SHOW POOL_STATUS"));
         assert!(their.len() > 150, "{their:?}");

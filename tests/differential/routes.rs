@@ -233,6 +233,7 @@ fn explained(row: &Row, states: &[State]) -> Explanation {
     let node = |id, weight| NodeView {
         id,
         usable: true,
+        orderly: false,
         weight,
         is_primary: id == 0,
         lag_bytes: Some(0),
@@ -242,6 +243,7 @@ fn explained(row: &Row, states: &[State]) -> Explanation {
         nodes: vec![node(0, 0.0), node(1, 1.0), node(2, 0.0)],
         primary: Some(0),
         main: Some(0),
+        ..ClusterView::default()
     };
     let view = &state(states, row).view;
     let config = RouteConfig::from(&loaded.config);

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::client::Client;
 use super::cluster::{Cluster, Door, Node};
-use super::{ports, process, wait};
+use super::{ports, process, shared, wait};
 
 /// The lines of a configuration. A name set again takes the new value.
 #[derive(Clone, Default)]
@@ -49,6 +49,14 @@ impl Conf {
     pub(crate) fn set(mut self, name: &str, value: &str) -> Conf {
         self.values.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// What each node calls itself to the primary, and where its data is: for `auto_failback` and for scripts.
+    pub(crate) fn with_places(self, cluster: &Cluster) -> Conf {
+        cluster.nodes.iter().fold(self, |conf, node| {
+            conf.set(&format!("backend_application_name{}", node.id), &format!("'node{}'", node.id))
+                .set(&format!("backend_data_directory{}", node.id), &format!("'{}'", node.data().display()))
+        })
     }
 
     /// Each node's share of the reads.
@@ -149,6 +157,13 @@ impl Balancer {
         self.wait_listens();
     }
 
+    /// Starts one that was stopped, in the same place, with these options besides `-n`; its log begins anew.
+    pub(crate) fn start_again(&mut self, options: &[&'static str]) {
+        self.options = [&["-n"], options].concat();
+        self.spawn();
+        assert!(self.has_started(), "the program did not start:\n{}", self.log());
+    }
+
     /// As a command that is handed to another one, which gets the directory first.
     pub(crate) fn start_by(conf: Conf, starter: impl FnOnce(&Path) -> Vec<String>) -> Balancer {
         let mut balancer = Balancer::prepared_only(Program::under_test(), conf);
@@ -238,8 +253,14 @@ impl Balancer {
         command.arg("-f").arg(self.conf_path()).args(arguments);
         // Relative names of a test must not find files of the project.
         command.current_dir(self.dir.path()).stdin(Stdio::null());
-        if self.dir.path().join("pool_hba.conf").exists() {
-            command.arg("-a").arg(self.dir.path().join("pool_hba.conf"));
+        if !nix::unistd::Uid::effective().is_root() {
+            // Who looks into the processes of the program must be root, or this.
+            command.env("PGBALANCER_DUMPABLE", "1");
+        }
+        for (option, name) in [("-a", "pool_hba.conf"), ("-F", "pcp.conf"), ("-k", ".pgpoolkey")] {
+            if self.dir.path().join(name).exists() {
+                command.arg(option).arg(self.dir.path().join(name));
+            }
         }
         command
     }
@@ -283,6 +304,10 @@ impl Balancer {
             .set("wd_ipc_socket_dir", &quoted)
             .set(work, &quoted)
             .set("pid_file_name", &format!("'{dir}/pgbalancer.pid'"));
+        if !old {
+            let places = std::mem::take(&mut self.places);
+            self.places = places.set("rest_api_port", &ports::free().to_string());
+        }
         // scripts/test runs all cases once with each; pgpool-II knows no such thing.
         if let (false, Ok(method)) = (old, std::env::var("PGBALANCER_IO_METHOD")) {
             self.places = std::mem::take(&mut self.places).set("io_method", &format!("'{method}'"));
@@ -297,6 +322,12 @@ impl Balancer {
     pub(crate) fn rewrite(&mut self, change: impl FnOnce(Conf) -> Conf) {
         self.conf = change(std::mem::take(&mut self.conf));
         self.write_conf();
+    }
+
+    /// The node of the shared cluster that a new session reads from.
+    pub(crate) fn reader(&self) -> usize {
+        let port = Client::connect(&self.door("postgres")).ask("SELECT inet_server_port()");
+        shared().node_of_port(&port)
     }
 
     pub(crate) fn wait_roles(&self) {
@@ -326,6 +357,16 @@ impl Balancer {
     /// The same over the Unix socket, for programs that understand a path as a host.
     pub(crate) fn local_door(&self, database: &str) -> Door {
         Door { host: self.dir.path().to_str().unwrap().to_owned(), ..self.door(database) }
+    }
+
+    /// Where pcp tools knock.
+    pub(crate) fn pcp_port(&self) -> u16 {
+        self.places.values["pcp_port"].parse().unwrap()
+    }
+
+    /// Where the REST API is offered.
+    pub(crate) fn rest_port(&self) -> u16 {
+        self.places.values["rest_api_port"].parse().unwrap()
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -208,9 +208,30 @@ impl Client {
         }
     }
 
+    /// As `query`, for a server that may go away: the error is that of the connection.
+    pub(crate) fn try_query(&mut self, sql: &str) -> io::Result<Reply> {
+        self.simple(sql).try_send()?;
+        let mut reply = Reply::default();
+        while reply.messages.last().is_none_or(|message| message.kind != 'Z') {
+            match self.read()? {
+                message if message.kind == 'S' => self.note_parameter(&message),
+                message => reply.messages.push(message),
+            }
+        }
+        Ok(reply)
+    }
+
     #[track_caller]
     pub(crate) fn until_ready(&mut self) -> Reply {
         self.until('Z')
+    }
+
+    /// Whether something has come that was not read yet.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let there = matches!(self.stream.peek(&mut [0]), Ok(1..));
+        self.stream.set_nonblocking(false).unwrap();
+        there
     }
 
     /// True when the server has closed the connection; whatever came before is thrown away.

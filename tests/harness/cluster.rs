@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::client::Client;
 use super::node_log::NodeLog;
-use super::wait;
+use super::{ports, tools, wait};
 
 const STANDBYS: usize = 2;
 
@@ -36,6 +36,9 @@ pub(crate) struct Node {
     pub(crate) id: usize,
     pub(crate) port: u16,
     pub(crate) log: NodeLog,
+    pub(super) dir: PathBuf,
+    /// Where the server's programs are.
+    pub(crate) bin: PathBuf,
 }
 
 pub(crate) struct Cluster {
@@ -66,15 +69,20 @@ impl Door {
 /// The cluster of this run, started by whoever needs it first.
 pub(crate) fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| join(Path::new(env!("CARGO_TARGET_TMPDIR")), None))
+    SHARED.get_or_init(|| join(Path::new(env!("CARGO_TARGET_TMPDIR")), None, None))
 }
 
 impl Cluster {
     /// One for this test alone.
     pub(crate) fn private() -> Cluster {
+        Cluster::private_of(None)
+    }
+
+    /// The same of another major version of PostgreSQL, which scripts/need has fetched.
+    pub(crate) fn private_of(version: Option<u32>) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
-        join(&path, Some(dir))
+        join(&path, Some(dir), version)
     }
 
     pub(crate) fn primary(&self) -> &Node {
@@ -140,7 +148,7 @@ impl Cluster {
 }
 
 /// The cluster that the lock file in `dir` is about.
-fn join(dir: &Path, private: Option<tempfile::TempDir>) -> Cluster {
+fn join(dir: &Path, private: Option<tempfile::TempDir>, version: Option<u32>) -> Cluster {
     std::fs::create_dir_all(dir).unwrap();
     let lock_path = dir.join("cluster.lock");
     let ready_path = dir.join("cluster.lock.ready");
@@ -156,7 +164,7 @@ fn join(dir: &Path, private: Option<tempfile::TempDir>) -> Cluster {
     {
         return Cluster { nodes, _user: user, _private: private };
     }
-    let servers = start(dir);
+    let servers = start(dir, version);
     start_guard(&servers, &lock_path);
     let nodes = running(&servers).expect("the servers that were just started");
     let cluster = Cluster { nodes, _user: user, _private: private };
@@ -165,11 +173,18 @@ fn join(dir: &Path, private: Option<tempfile::TempDir>) -> Cluster {
     cluster
 }
 
-fn start(dir: &Path) -> PathBuf {
+fn start(dir: &Path, version: Option<u32>) -> PathBuf {
     let servers = tempfile::Builder::new().prefix("pgbalancer-test.").tempdir().unwrap().keep();
     let hba = dir.join("cluster.hba");
     std::fs::write(&hba, HBA).unwrap();
-    let output = script()
+    let mut script = script();
+    if let Some(version) = version {
+        script.env("PGBIN", tools::target().join(format!("postgres/{version}/native/bin")));
+    }
+    // No other test of this process gets one of these.
+    let nodes: Vec<String> = (0..=STANDBYS).map(|_| ports::free().to_string()).collect();
+    let output = script
+        .env("PORTS", nodes.join(" "))
         .arg("up")
         .arg(&servers)
         .arg(STANDBYS.to_string())
@@ -200,11 +215,18 @@ fn script() -> Command {
 /// The nodes of the cluster in `dir`, if it is up: a machine that went down leaves the file that names it behind.
 fn running(dir: &Path) -> Option<Vec<Node>> {
     let text = std::fs::read_to_string(dir.join("nodes")).ok()?;
+    let bin = PathBuf::from(std::fs::read_to_string(dir.join("bin")).ok()?.trim_end());
     let node = |line: &str| {
         let (id, port) = line.split_once(' ')?;
         let (id, port): (usize, u16) = (id.parse().ok()?, port.parse().ok()?);
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-        Some(Node { id, port, log: NodeLog::new(dir.join(format!("node{id}.log"))) })
+        Some(Node {
+            id,
+            port,
+            log: NodeLog::new(dir.join(format!("node{id}.log"))),
+            dir: dir.to_owned(),
+            bin: bin.clone(),
+        })
     };
     text.lines().map(node).collect()
 }

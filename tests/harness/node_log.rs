@@ -24,6 +24,11 @@ impl NodeLog {
         NodeLog { path }
     }
 
+    /// All that the server, and what it has started, has written.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.path).unwrap()).into_owned()
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         Mark(std::fs::metadata(&self.path).unwrap().len())
     }

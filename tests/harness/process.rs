@@ -46,6 +46,20 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     give_to_server_user(path);
 }
 
+/// Writes a file that can be run.
+pub(crate) fn write_script(path: &Path, text: impl AsRef<[u8]>) {
+    write(path, text);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A script of this name, which is gone with its directory.
+pub(crate) fn script(name: &str, text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let dir = server_dir("scripts");
+    let path = dir.path().join(name);
+    write_script(&path, text);
+    (dir, path)
+}
+
 /// The program itself, or a copy in `dir` when the ordinary user may not reach it (a clone below /root).
 pub(crate) fn reachable(program: &Path, dir: &Path) -> PathBuf {
     let test = as_server_user(Path::new("test")).arg("-x").arg(program).status().unwrap();
@@ -67,6 +81,14 @@ pub(crate) fn is_at_rest(pid: i32) -> bool {
     status_line(pid, "State:").is_some_and(|state| state.starts_with('S'))
 }
 
+/// Whether it is held up by now, all of it.
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut tasks =
+        tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    tasks.all(|status| status.lines().any(|line| line.starts_with("State:\tT")))
+}
+
 /// Lets it run again.
 pub(crate) fn go_on(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
@@ -78,6 +100,18 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
+/// The processes whose working directory this is, the oldest first.
+pub(crate) fn at_work_in(directory: &Path) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_there = |pid: &i32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == directory) && is_alive(*pid)
+    };
+    let mut found: Vec<i32> = pids.filter(is_there).collect();
+    found.sort_unstable();
+    found
+}
+
 /// Whether the process exists and is not merely waiting to be reaped.
 pub(crate) fn is_alive(pid: i32) -> bool {
     status_line(pid, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
@@ -87,6 +121,13 @@ pub(crate) fn is_alive(pid: i32) -> bool {
 pub(crate) fn title(pid: i32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+}
+
+/// All processes with this title.
+pub(crate) fn titled(text: &str) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| title(*pid) == text).collect()
 }
 
 /// The most memory the process ever held, in KiB.

@@ -87,6 +87,6 @@ fn script_path(name: &str) -> PathBuf {
 }
 
 /// `scripts/need` puts the clients' libraries beside what cargo builds.
-fn target() -> &'static Path {
+pub(crate) fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
 }

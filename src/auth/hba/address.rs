@@ -3,12 +3,33 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::{Client, Host};
+
+/// An address of this host, and the mask of the network that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    pub address: IpAddr,
+    pub mask: IpAddr,
+}
+
 /// Clients that a rule speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {
     All,
-    V4 { network: u32, mask: u32 },
-    V6 { network: u128, mask: u128 },
+    /// Any address of this host.
+    SameHost,
+    /// Any network that this host is in.
+    SameNet,
+    /// The host of this name, or with a dot in front all hosts of a domain.
+    Name(String),
+    V4 {
+        network: u32,
+        mask: u32,
+    },
+    V6 {
+        network: u128,
+        mask: u128,
+    },
 }
 
 impl Address {
@@ -43,13 +64,45 @@ impl Address {
         Self::V6 { network: address.to_bits() & mask, mask }
     }
 
-    /// The client is one of them. An IPv4 client on an IPv6 socket counts as IPv4.
-    pub(super) fn holds(&self, peer: IpAddr) -> bool {
-        match (self, peer.to_canonical()) {
+    /// The client, who has this address, is one of them; `None` where its host's name must be known to say so. An
+    /// IPv4 client on an IPv6 socket counts as IPv4.
+    pub(super) fn holds(&self, peer: IpAddr, client: &Client<'_>) -> Option<bool> {
+        let peer = peer.to_canonical();
+        Some(match (self, peer) {
             (Self::All, _) => true,
             (Self::V4 { network, mask }, IpAddr::V4(peer)) => peer.to_bits() & mask == *network,
             (Self::V6 { network, mask }, IpAddr::V6(peer)) => peer.to_bits() & mask == *network,
+            (Self::V4 { .. } | Self::V6 { .. }, _) => false,
+            (Self::SameHost, _) => (client.interfaces)().iter().any(|own| own.address.to_canonical() == peer),
+            (Self::SameNet, _) => (client.interfaces)().iter().any(|own| own.network_holds(peer)),
+            (Self::Name(wanted), _) => match client.host {
+                Host::Unasked => return None,
+                Host::Nameless => false,
+                Host::Named(name) => is_named(name, wanted),
+            },
+        })
+    }
+}
+
+impl Interface {
+    fn network_holds(self, peer: IpAddr) -> bool {
+        match (self.address, self.mask, peer) {
+            (IpAddr::V4(own), IpAddr::V4(mask), IpAddr::V4(peer)) => {
+                (own.to_bits() ^ peer.to_bits()) & mask.to_bits() == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(mask), IpAddr::V6(peer)) => {
+                (own.to_bits() ^ peer.to_bits()) & mask.to_bits() == 0
+            }
             _ => false,
         }
     }
+}
+
+/// Case makes no difference in names of hosts. As in PostgreSQL `.example.org` is not the host `example.org`.
+fn is_named(name: &str, wanted: &str) -> bool {
+    if !wanted.starts_with('.') {
+        return name.eq_ignore_ascii_case(wanted);
+    }
+    let at = name.len().checked_sub(wanted.len()).filter(|at| *at > 0);
+    at.and_then(|at| name.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(wanted))
 }

@@ -1,37 +1,22 @@
 //! pool_hba.conf: which clients are asked what, in the order of the file; the first rule that fits counts.
-//! Pure: `@file` comes through a closure. Methods and addresses not built yet are errors with their line,
-//! for to pass over a rule would let in whom it was to keep out.
+//! Pure but for `load`: `@file`, the addresses of this host and the client's host name come from outside. What cannot be used is an
+//! error with its line, for to pass over a rule would let in whom it was to keep out.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use thiserror::Error;
 
 mod address;
+mod ldap_url;
+mod method;
 mod rule;
 mod token;
 
-/// What to ask of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    Trust,
-    Reject,
-    Md5,
-    ScramSha256,
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Trust => "trust",
-            Self::Reject => "reject",
-            Self::Md5 => "md5",
-            Self::ScramSha256 => "scram-sha-256",
-        })
-    }
-}
+pub use address::Interface;
+pub use method::{Finding, Ldap, Method, Pam, Scope};
 
 /// Where a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +24,39 @@ pub enum Peer {
     /// A Unix-domain socket.
     Local,
     Ip(IpAddr),
+}
+
+/// What is known of the name of a client's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// Nobody has looked it up.
+    Unasked,
+    /// It has none, or one that does not lead back to its address.
+    Nameless,
+    Named(&'a str),
+}
+
+/// Who wants to come in.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    pub peer: Peer,
+    pub tls: bool,
+    pub user: &'a str,
+    pub database: &'a str,
+    pub host: Host<'a>,
+    /// The addresses of this host, asked for where a rule has `samehost` or `samenet`.
+    pub interfaces: &'a dyn Fn() -> Vec<Interface>,
+}
+
+/// What the rules say of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// The first rule that fits.
+    Rule(&'a Rule),
+    /// No rule fits: the client must go.
+    Nobody,
+    /// The name of the client's host must be looked up first.
+    HostWanted,
 }
 
 /// A line that cannot be used.
@@ -67,6 +85,20 @@ pub struct Hba {
     rules: Vec<Rule>,
 }
 
+/// Reads the file, and beside it those that it names with `@`.
+///
+/// # Errors
+/// One line for the log: the file cannot be read, or what is wrong with each line of it.
+pub fn load(path: &Path) -> Result<Hba, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let beside = |name: &str| path.parent().unwrap_or(Path::new("")).join(name);
+    let mut include = |name: &str| std::fs::read_to_string(beside(name));
+    parse(&text, &path.to_string_lossy(), &mut include).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("; ")
+    })
+}
+
 /// Reads the text of a file called `file`. `include` gives the text of the file that `@NAME` names (NAME as
 /// written: relative to the directory of `file`). All errors are found at once.
 pub fn parse(
@@ -89,9 +121,16 @@ pub fn parse(
 }
 
 impl Hba {
-    /// The first rule that fits; none means that the client must go.
-    pub fn check(&self, peer: &Peer, tls: bool, user: &str, database: &str) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.fits(peer, tls, user, database))
+    /// What becomes of this client.
+    pub fn check(&self, client: &Client<'_>) -> Verdict<'_> {
+        for rule in &self.rules {
+            match rule.fits(client) {
+                Some(true) => return Verdict::Rule(rule),
+                Some(false) => {}
+                None => return Verdict::HostWanted,
+            }
+        }
+        Verdict::Nobody
     }
 }
 
@@ -115,9 +154,43 @@ mod tests {
         errors[0].to_string()
     }
 
+    /// A client without TLS whose host nobody has looked up.
+    fn client<'a>(peer: Peer, user: &'a str, database: &'a str) -> Client<'a> {
+        let interfaces = &|| {
+            let pair = |address: &str, mask: &str| Interface {
+                address: address.parse().unwrap(),
+                mask: mask.parse().unwrap(),
+            };
+            vec![pair("10.0.0.7", "255.255.255.0"), pair("fd00::7", "ffff:ffff:ffff:ffff::")]
+        };
+        Client { peer, tls: false, user, database, host: Host::Unasked, interfaces }
+    }
+
+    fn ip(address: &str) -> Peer {
+        Peer::Ip(address.parse().unwrap())
+    }
+
+    fn rule<'a>(hba: &'a Hba, client: &Client<'_>) -> Option<&'a Rule> {
+        match hba.check(client) {
+            Verdict::Rule(rule) => Some(rule),
+            Verdict::Nobody | Verdict::HostWanted => None,
+        }
+    }
+
     /// The line of the rule that meets a TCP client without TLS.
     fn line(hba: &Hba, address: &str, user: &str, database: &str) -> Option<u32> {
-        hba.check(&Peer::Ip(address.parse().unwrap()), false, user, database).map(|rule| rule.line)
+        rule(hba, &client(ip(address), user, database)).map(|rule| rule.line)
+    }
+
+    /// The method of the only rule, which is for TLS.
+    fn method(text: &str) -> Method {
+        let hba = read(&format!("hostssl all all all {text}\n")).unwrap();
+        rule(&hba, &Client { tls: true, ..client(ip("::1"), "u", "d") }).unwrap().method.clone()
+    }
+
+    /// Why the method of the only rule cannot be used.
+    fn method_error(text: &str) -> String {
+        error(&format!("hostssl all all all {text}\n")).replace("hba:1: ", "")
     }
 
     #[test]
@@ -150,17 +223,145 @@ mod tests {
         for (address, user, database, want) in cases {
             assert_eq!(line(&hba, address, user, database), want, "{address} {user} {database}");
         }
-        let local = hba.check(&Peer::Local, false, "x", "y").map(|rule| (rule.line, rule.method));
-        assert_eq!(local, Some((2, Method::Trust)));
+        let local = rule(&hba, &client(Peer::Local, "x", "y")).unwrap();
+        assert_eq!((local.line, &local.method), (2, &Method::Trust));
     }
 
     #[test]
     fn tls_decides() {
         let hba = read("hostssl all all all trust\nhostnossl all all all reject\n").unwrap();
-        let peer = Peer::Ip("1.2.3.4".parse().unwrap());
-        let method = |tls| hba.check(&peer, tls, "u", "d").map(|rule| rule.method);
-        assert_eq!((method(true), method(false)), (Some(Method::Trust), Some(Method::Reject)));
-        assert!(hba.check(&Peer::Local, true, "u", "d").is_none());
+        let method =
+            |tls, peer| rule(&hba, &Client { tls, ..client(peer, "u", "d") }).map(|rule| rule.method.clone());
+        assert_eq!(method(true, ip("1.2.3.4")), Some(Method::Trust));
+        assert_eq!(method(false, ip("1.2.3.4")), Some(Method::Reject));
+        assert_eq!(method(true, Peer::Local), None);
+    }
+
+    #[test]
+    fn this_host_and_its_networks() {
+        let hba = read("host all all samehost trust\nhost all all samenet md5\n").unwrap();
+        let cases = [
+            ("10.0.0.7", Some(1)),
+            ("::ffff:10.0.0.7", Some(1)),
+            ("10.0.0.8", Some(2)),
+            ("10.0.1.7", None),
+            ("fd00::7", Some(1)),
+            ("fd00::8", Some(2)),
+            ("fd00:0:0:1::7", None),
+        ];
+        for (address, want) in cases {
+            assert_eq!(line(&hba, address, "u", "d"), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn names_of_hosts_are_asked_for_only_where_they_decide() {
+        let hba = read(
+            "host all all 10.0.0.0/8 reject\nhost all ann db.Example.org trust\nhost all all .example.org md5\n",
+        )
+        .unwrap();
+        let by = |user, host| hba.check(&Client { host, ..client(ip("1.2.3.4"), user, "d") });
+        let line = |user, host| match by(user, host) {
+            Verdict::Rule(rule) => Some(rule.line),
+            _ => None,
+        };
+        assert_eq!(by("ann", Host::Unasked), Verdict::HostWanted);
+        assert_eq!(by("ann", Host::Nameless), Verdict::Nobody);
+        assert_eq!(line("ann", Host::Named("DB.example.org")), Some(2));
+        assert_eq!(line("ann", Host::Named("a.db.example.org")), Some(3));
+        assert_eq!(line("bob", Host::Named("db.example.org")), Some(3));
+        assert_eq!(line("bob", Host::Named("badexample.org")), None);
+        assert_eq!(line("bob", Host::Named("example.org")), None);
+        assert_eq!(line("bob", Host::Named(".example.org")), None);
+        let near = hba.check(&client(ip("10.1.1.1"), "ann", "d"));
+        assert!(matches!(near, Verdict::Rule(rule) if rule.line == 1));
+    }
+
+    #[test]
+    fn options_of_pam() {
+        let pam = |service: &str, use_hostname| {
+            Method::Pam(std::sync::Arc::new(Pam { service: service.to_owned(), use_hostname }))
+        };
+        assert_eq!(method("pam"), pam("pgpool", false));
+        assert_eq!(method("pam pamservice=\"my service\" pam_use_hostname=1"), pam("my service", true));
+    }
+
+    #[test]
+    fn options_of_ldap() {
+        let ldap = |text: &str| match method(&format!("ldap {text}")) {
+            Method::Ldap(options) => options,
+            other => panic!("{other}"),
+        };
+        let made = ldap("ldapserver=\"a b\" ldapport=1389 ldaptls=1 ldapprefix=cn= ldapsuffix=\",dc=net\"");
+        assert_eq!((&made.servers[..], made.port), (&["a".to_owned(), "b".to_owned()][..], 1389));
+        assert!(made.start_tls && !made.is_ldaps && !made.backend_use_password);
+        assert!(
+            matches!(&made.finding, Finding::Made { prefix, suffix } if prefix == "cn=" && suffix == ",dc=net")
+        );
+
+        let search = |options: &Ldap| match &options.finding {
+            Finding::Searched { base, scope, filter, bind_dn, .. } => {
+                (base.clone(), *scope, filter.clone(), bind_dn.clone())
+            }
+            Finding::Made { .. } => panic!(),
+        };
+        let parts = |base: &str, scope, filter: &str, dn: &str| {
+            (base.to_owned(), scope, filter.to_owned(), dn.to_owned())
+        };
+        let found = ldap("ldapserver=a \"ldapbasedn=dc=a,dc=b\" backend_use_passwd=1");
+        assert!(found.backend_use_password);
+        assert_eq!(search(&found), parts("dc=a,dc=b", Scope::Subtree, "(uid=$username)", ""));
+        let found =
+            ldap("ldapserver=a ldapbasedn=x ldapsearchattribute=cn ldapbinddn=me ldapbindpasswd=hush");
+        assert_eq!(search(&found), parts("x", Scope::Subtree, "(cn=$username)", "me"));
+        assert!(!format!("{found:?}").contains("hush"));
+        let found = ldap("ldapurl=ldaps://h:636/x?cn?one");
+        assert!(found.is_ldaps && found.port == 636 && found.servers == ["h"]);
+        assert_eq!(search(&found), parts("x", Scope::One, "(cn=$username)", ""));
+    }
+
+    #[test]
+    fn options_that_do_not_go_together() {
+        let mixed = "cannot use ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, ldapsearchfilter, or \
+                     ldapurl together with ldapprefix";
+        let none = "authentication method \"ldap\" requires argument \"ldapbasedn\", \"ldapprefix\", or \
+                    \"ldapsuffix\" to be set";
+        let cases = [
+            ("ldap ldapserver=h ldapprefix=a ldapbasedn=b", mixed),
+            ("ldap ldapprefix=a ldapurl=ldap://h/b", mixed),
+            ("ldap ldapserver=h", none),
+            (
+                "ldap ldapserver=h ldapbasedn=b ldapsearchattribute=c ldapsearchfilter=d",
+                "cannot use ldapsearchattribute together with ldapsearchfilter",
+            ),
+            (
+                "ldap ldapbasedn=b",
+                "authentication method \"ldap\" requires argument \"ldapserver\" to be set",
+            ),
+            ("ldap ldapport=0", "invalid LDAP port number: \"0\""),
+            ("ldap ldapscheme=http", "invalid ldapscheme value: \"http\""),
+            ("ldap ldapurl=http://h/x", "unsupported LDAP URL scheme: http"),
+            ("ldap ldapurl=h", "could not parse LDAP URL \"h\": it has no \"://\""),
+            ("ldap ldaptls=yes", "invalid value for ldaptls: \"yes\" (0 or 1)"),
+            (
+                "ldap ldapscheme=ldaps ldaptls=1 ldapserver=h ldapprefix=a",
+                "cannot use ldaptls together with scheme ldaps",
+            ),
+            (
+                "md5 pamservice=x",
+                "pamservice authentication option can only be configured for authentication method \"pam\"",
+            ),
+            (
+                "pam ldapserver=x",
+                "ldapserver authentication option can only be configured for authentication method \"ldap\"",
+            ),
+            ("pam pamservice=", "pamservice must not be empty"),
+            ("cert x=y", "unrecognized authentication option name: \"x\""),
+            ("md5 x", "authentication option not in name=value format: x"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(method_error(text), want, "{text}");
+        }
     }
 
     #[test]
@@ -201,12 +402,12 @@ mod tests {
             ("host all all 1.2.3.4 ::1 trust", "hba:1: IP address and mask do not match"),
             ("host all all 1.2.3.4 x trust", "hba:1: invalid IP mask \"x\""),
             ("host all all 1.2.3/8 trust", "hba:1: invalid IP address \"1.2.3/8\""),
-            ("host all all samenet trust", "hba:1: address \"samenet\" is not supported yet"),
-            ("host all all .x.org trust", "hba:1: host name \".x.org\" as address is not supported yet"),
+            ("host all all 1.2.3 trust", "hba:1: invalid IP address \"1.2.3\""),
+            ("host all all x.org/8 trust", "hba:1: invalid IP address \"x.org/8\""),
             ("local all all", "hba:1: end of line before method"),
-            ("local all all pam", "hba:1: method \"pam\" is not supported yet"),
+            ("host all all all cert", "hba:1: cert authentication is only supported on hostssl connections"),
             ("local all all peer", "hba:1: invalid authentication method \"peer\""),
-            ("local all all md5 x=y", "hba:1: unrecognized authentication option \"x=y\""),
+            ("local all all md5 x=y", "hba:1: unrecognized authentication option name: \"x\""),
             ("local all +staff md5", "hba:1: group \"+staff\" is not supported"),
             ("local samerole all md5", "hba:1: database \"samerole\" is not supported"),
             ("local \"all all md5", "hba:1: quoted name has no end"),
@@ -221,17 +422,17 @@ mod tests {
 
     #[test]
     fn methods_are_written_as_they_are_read() {
-        for method in [Method::Trust, Method::Reject, Method::Md5, Method::ScramSha256] {
-            let hba = read(&format!("local all all {method}\n")).unwrap();
-            assert_eq!(hba.check(&Peer::Local, false, "u", "d").map(|rule| rule.method), Some(method));
+        for name in ["trust", "reject", "md5", "scram-sha-256", "password", "cert", "pam"] {
+            assert_eq!(method(name).to_string(), name);
         }
+        assert_eq!(method("ldap ldapserver=h ldapprefix=a").to_string(), "ldap");
     }
 
     proptest! {
         #[test]
         fn any_text_never_panics(
             text in "\\PC*",
-            lines in "((local|host|hostssl) ?(all|[\"@a,]{0,4}) (all|\\+?[\"a, ]{0,4}) ([0-9./:a-f]{0,9}|all) (md5|trust)?[#\\\\]?\n){0,4}",
+            lines in "((local|host|hostssl) ?(all|[\"@a,]{0,4}) (all|\\+?[\"a, ]{0,4}) ([0-9./:a-f]{0,9}|all) (md5|trust|ldap ldapurl=ldap://[a:/?%]{0,6})?[#\\\\]?\n){0,4}",
         ) {
             let _ = (read(&text), read(&lines));
         }
@@ -239,7 +440,7 @@ mod tests {
         #[test]
         fn quoted_names_round_trip(name in "[^\"\r\n\\\\]{1,20}") {
             let hba = read(&format!("local \"{name}\" all trust\n")).unwrap();
-            prop_assert!(hba.check(&Peer::Local, false, "u", &name).is_some());
+            prop_assert!(rule(&hba, &client(Peer::Local, "u", &name)).is_some());
         }
 
         #[test]
@@ -247,7 +448,7 @@ mod tests {
             let (ip, peer) = (std::net::Ipv4Addr::from(address), std::net::Ipv4Addr::from(other));
             let hba = read(&format!("host all all {ip}/{bits} trust\n")).unwrap();
             let differing = (address ^ other).checked_shr(32 - bits).unwrap_or(0);
-            let found = hba.check(&Peer::Ip(peer.into()), false, "u", "d").is_some();
+            let found = rule(&hba, &client(Peer::Ip(peer.into()), "u", "d")).is_some();
             prop_assert_eq!(found, differing == 0);
         }
     }

@@ -6,13 +6,10 @@ use std::net::IpAddr;
 
 use super::address::Address;
 use super::token::{Field, Token, names};
-use super::{Method, Peer, Rule};
+use super::{Client, Peer, Rule, method};
 
 /// How deep `@` files may name others.
 const MAX_DEPTH: u32 = 10;
-
-/// Methods of pgpool-II that are not built yet.
-const NOT_YET: [&str; 4] = ["password", "cert", "pam", "ldap"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Connection {
@@ -70,11 +67,7 @@ pub(super) fn read(line: u32, fields: &[Field], include: Include<'_>) -> Result<
         "local" => Connection::Local,
         _ => Connection::Host { tls, address: address(&mut fields)? },
     };
-    let method = method(fields.one("method")?)?;
-    if let Some(option) = fields.rest.next() {
-        let text: Vec<&str> = option.iter().map(|token| token.text.as_str()).collect();
-        return Err(format!("unrecognized authentication option \"{}\"", text.join(",")));
-    }
+    let method = method::read(fields.one("method")?, fields.rest, tls == Some(true))?;
     Ok(Rule { line, method, connection, databases, users })
 }
 
@@ -139,8 +132,11 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, String> {
     if token.is("all") {
         return Ok(Address::All);
     }
-    if token.is("samehost") || token.is("samenet") {
-        return Err(format!("address \"{text}\" is not supported yet"));
+    if token.is("samehost") {
+        return Ok(Address::SameHost);
+    }
+    if token.is("samenet") {
+        return Ok(Address::SameNet);
     }
     if let Some((ip, bits)) = text.split_once('/') {
         let ip: IpAddr = ip.parse().map_err(|_| format!("invalid IP address \"{text}\""))?;
@@ -148,42 +144,37 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, String> {
         return network.ok_or_else(|| format!("invalid CIDR mask in address \"{text}\""));
     }
     let Ok(ip) = text.parse() else {
-        return Err(format!("host name \"{text}\" as address is not supported yet"));
+        // No name of a host: a mistake in an address must not become a rule that fits nobody.
+        if text.contains(':') || !text.contains(|c: char| c.is_ascii_alphabetic()) {
+            return Err(format!("invalid IP address \"{text}\""));
+        }
+        return Ok(Address::Name(text.to_owned()));
     };
     let mask = fields.one("IP mask")?.text.as_str();
     let mask = mask.parse().map_err(|_| format!("invalid IP mask \"{mask}\""))?;
     Address::masked(ip, mask).ok_or_else(|| "IP address and mask do not match".to_owned())
 }
 
-fn method(token: &Token) -> Result<Method, String> {
-    match token.text.as_str() {
-        "trust" => Ok(Method::Trust),
-        "reject" => Ok(Method::Reject),
-        "md5" => Ok(Method::Md5),
-        "scram-sha-256" => Ok(Method::ScramSha256),
-        name if NOT_YET.contains(&name) => Err(format!("method \"{name}\" is not supported yet")),
-        name => Err(format!("invalid authentication method \"{name}\"")),
-    }
-}
-
 impl Rule {
-    pub(super) fn fits(&self, peer: &Peer, tls: bool, user: &str, database: &str) -> bool {
-        let connection = match (&self.connection, peer) {
-            (Connection::Local, Peer::Local) => true,
-            (Connection::Host { tls: wanted, address }, Peer::Ip(ip)) => {
-                wanted.is_none_or(|wanted| wanted == tls) && address.holds(*ip)
+    /// Whether the rule is for this client; `None` where its host's name must be known to say so.
+    pub(super) fn fits(&self, client: &Client<'_>) -> Option<bool> {
+        let names = self.databases.iter().any(|wanted| match wanted {
+            Database::All => true,
+            Database::SameUser => client.user == client.database,
+            Database::Name(name) => name == client.database,
+        }) && self.users.iter().any(|wanted| match wanted {
+            User::All => true,
+            User::Name(name) => name == client.user,
+        });
+        match (&self.connection, client.peer) {
+            (Connection::Local, Peer::Local) => Some(names),
+            (Connection::Host { tls, address }, Peer::Ip(ip)) if names => {
+                match tls.is_none_or(|wanted| wanted == client.tls) {
+                    true => address.holds(ip, client),
+                    false => Some(false),
+                }
             }
-            _ => false,
-        };
-        connection
-            && self.databases.iter().any(|wanted| match wanted {
-                Database::All => true,
-                Database::SameUser => user == database,
-                Database::Name(name) => name == database,
-            })
-            && self.users.iter().any(|wanted| match wanted {
-                User::All => true,
-                User::Name(name) => name == user,
-            })
+            _ => Some(false),
+        }
     }
 }

@@ -4,31 +4,56 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::keys::{Key, SaltedKeys, hmac, sha256, xor};
-use super::{ScramError, text};
+use super::keys::{ClientKeys, Key, ProvedKeys, SaltedKeys, hmac, sha256, xor};
+use super::{Binding, ScramError, text};
 
 /// Most rounds taken from a server: a tenth of a second. An event loop waits meanwhile.
 const MAX_ITERATIONS: u32 = 1_000_000;
 
 /// An exchange that waits for server-first.
 pub struct ClientExchange {
-    user: String,
-    password: Zeroizing<String>,
+    knows: Knows,
     nonce: String,
     first_bare: String,
+    binding: Binding,
+}
+
+/// What we log in with.
+enum Knows {
+    /// The user's name is for the cache of keys.
+    Password { user: String, password: Zeroizing<String> },
+    /// What a client has proved to us.
+    Keys(ProvedKeys),
+}
+
+impl Knows {
+    fn keys(&self, salt: &[u8], iterations: u32, cache: &mut SaltedKeys) -> Result<ClientKeys, ScramError> {
+        match self {
+            Self::Password { user, password } => Ok(cache.get(user, password, salt, iterations)),
+            Self::Keys(keys) if keys.salt == salt && keys.iterations == iterations => {
+                Ok(ClientKeys { client_key: keys.client_key.clone(), server_key: keys.server_key.clone() })
+            }
+            Self::Keys(_) => Err(ScramError::OtherVerifier),
+        }
+    }
 }
 
 impl ClientExchange {
-    /// Begins; gives client-first too. The user's name is for the cache of keys: on the wire it is empty,
-    /// since PostgreSQL takes it from the start-up message.
-    pub fn start(user: &str, password: &str, nonce: String) -> (Self, Vec<u8>) {
-        let first_bare = format!("n=,r={nonce}");
-        Self::with_first(user, password, nonce, first_bare)
+    /// Begins; gives client-first too. On the wire the user's name is empty, since PostgreSQL takes it from the
+    /// start-up message.
+    pub fn start(user: &str, password: &str, binding: Binding, nonce: String) -> (Self, Vec<u8>) {
+        let knows = Knows::Password { user: user.to_owned(), password: password.to_owned().into() };
+        Self::with_first(knows, format!("n=,r={nonce}"), binding, nonce)
     }
 
-    fn with_first(user: &str, password: &str, nonce: String, first_bare: String) -> (Self, Vec<u8>) {
-        let message = format!("n,,{first_bare}").into_bytes();
-        (Self { user: user.to_owned(), password: password.to_owned().into(), nonce, first_bare }, message)
+    /// As `start`, with what a client has proved to us in place of the password.
+    pub fn start_with_keys(keys: ProvedKeys, binding: Binding, nonce: String) -> (Self, Vec<u8>) {
+        Self::with_first(Knows::Keys(keys), format!("n=,r={nonce}"), binding, nonce)
+    }
+
+    fn with_first(knows: Knows, first_bare: String, binding: Binding, nonce: String) -> (Self, Vec<u8>) {
+        let message = format!("{},,{first_bare}", binding.flag()).into_bytes();
+        (Self { knows, nonce, first_bare, binding }, message)
     }
 
     /// Takes server-first; gives the state that waits for the server's signature, and client-final.
@@ -50,9 +75,8 @@ impl ClientExchange {
             Ok(count) if count > 0 => return Err(ScramError::Iterations(count)),
             _ => return Err(ScramError::Malformed("odd iteration count")),
         };
-        let keys = keys.get(&self.user, &self.password, &salt, iterations);
-        // `biws` is the GS2 header `n,,`.
-        let unproved = format!("c=biws,r={nonce}");
+        let keys = self.knows.keys(&salt, iterations, keys)?;
+        let unproved = format!("c={},r={nonce}", self.binding.repeated());
         let signed = format!("{},{message},{unproved}", self.first_bare);
         let signature = hmac(&*sha256(&*keys.client_key), signed.as_bytes());
         let proof = text::encode(&*xor(&keys.client_key, &signature));
@@ -107,7 +131,8 @@ mod tests {
 
     fn rfc_client() -> ClientExchange {
         let nonce = "rOprNGfwEbeRWgbNEkqO".to_owned();
-        ClientExchange::with_first("user", "pencil", nonce, CLIENT_FIRST[3..].to_owned()).0
+        let knows = Knows::Password { user: "user".to_owned(), password: "pencil".to_owned().into() };
+        ClientExchange::with_first(knows, CLIENT_FIRST[3..].to_owned(), Binding::Impossible, nonce).0
     }
 
     #[test]
@@ -126,9 +151,63 @@ mod tests {
             ServerExchange::from_verifier(verifier, server_nonce()),
         ];
         for server in servers {
-            let (proof, message) = server.client_first(CLIENT_FIRST.as_bytes()).unwrap();
+            let (proof, message) = server.client_first(false, CLIENT_FIRST.as_bytes()).unwrap();
             assert_eq!(message, SERVER_FIRST.as_bytes());
-            assert_eq!(proof.client_final(CLIENT_FINAL.as_bytes()).unwrap(), SERVER_FINAL.as_bytes());
+            assert_eq!(proof.client_final(CLIENT_FINAL.as_bytes()).unwrap().0, SERVER_FINAL.as_bytes());
+        }
+    }
+
+    /// A client logs in to us, and we with what it has shown to a server that has this verifier.
+    fn passed_on(password: &str, of_server: Verifier) -> Result<(), ScramError> {
+        let mut cache = SaltedKeys::new();
+        let (client, first) = ClientExchange::start("u", password, Binding::Impossible, "c".into());
+        let here = Verifier::derive("pencil", &salt(), 4096);
+        let (we, first) = ServerExchange::from_verifier(here, server_nonce()).client_first(false, &first)?;
+        let (client, last) = client.server_first(&first, &mut cache)?;
+        let (last, keys) = we.client_final(&last)?;
+        client.server_final(&last)?;
+        let (we, first) = ClientExchange::start_with_keys(keys.unwrap(), Binding::Impossible, "p".into());
+        let (server, first) =
+            ServerExchange::from_verifier(of_server, server_nonce()).client_first(false, &first)?;
+        let (we, last) = we.server_first(&first, &mut cache)?;
+        we.server_final(&server.client_final(&last)?.0)
+    }
+
+    #[test]
+    fn what_a_client_has_proved_logs_in_where_the_verifier_is_the_same() {
+        let verifier = |password, salt: &[u8], rounds| Verifier::derive(password, salt, rounds);
+        assert_eq!(passed_on("pencil", verifier("pencil", &salt(), 4096)), Ok(()));
+        assert_eq!(passed_on("other", verifier("pencil", &salt(), 4096)), Err(ScramError::WrongPassword));
+        assert_eq!(passed_on("pencil", verifier("other", &salt(), 4096)), Err(ScramError::WrongPassword));
+        for other in [verifier("pencil", b"salt", 4096), verifier("pencil", &salt(), 4097)] {
+            assert_eq!(passed_on("pencil", other), Err(ScramError::OtherVerifier));
+        }
+    }
+
+    /// What a client that says this of binding is told by a server whose certificate has this hash.
+    fn bound(binding: Binding, is_plus: bool, end_point: Option<&[u8]>) -> Result<(), ScramError> {
+        let (client, first) = ClientExchange::start("u", "pencil", binding, "c".into());
+        let server = ServerExchange::from_password("pencil", &salt(), server_nonce());
+        let server = server.over(end_point.map(<[u8]>::to_vec));
+        let (server, first) = server.client_first(is_plus, &first)?;
+        let (client, last) = client.server_first(&first, &mut SaltedKeys::new())?;
+        client.server_final(&server.client_final(&last)?.0)
+    }
+
+    #[test]
+    fn whoever_sits_in_between_has_another_certificate() {
+        let to = |hash: &[u8]| Binding::EndPoint(hash.to_vec());
+        assert_eq!(bound(to(b"ours"), true, Some(b"ours")), Ok(()));
+        assert_eq!(bound(to(b"theirs"), true, Some(b"ours")), Err(ScramError::BindingCheck));
+        assert_eq!(bound(to(b"ours"), false, Some(b"ours")), Err(ScramError::ChannelBinding));
+        assert_eq!(bound(to(b"ours"), true, None), Err(ScramError::ChannelBinding));
+        // One that has not heard of our offer, though it could bind.
+        assert_eq!(bound(Binding::NotOffered, false, Some(b"ours")), Err(ScramError::Downgrade));
+        assert_eq!(bound(Binding::NotOffered, false, None), Ok(()));
+        assert_eq!(bound(Binding::Impossible, false, Some(b"ours")), Ok(()));
+        for binding in [Binding::Impossible, Binding::NotOffered] {
+            let told = bound(binding, true, Some(b"ours"));
+            assert!(matches!(told, Err(ScramError::Malformed(_))), "{told:?}");
         }
     }
 
@@ -140,15 +219,16 @@ mod tests {
             ServerExchange::mock(&salt(), server_nonce()),
         ];
         for server in servers {
-            let (proof, message) = server.client_first(CLIENT_FIRST.as_bytes()).unwrap();
+            let (proof, message) = server.client_first(false, CLIENT_FIRST.as_bytes()).unwrap();
             assert_eq!(message, SERVER_FIRST.as_bytes());
-            assert_eq!(proof.client_final(CLIENT_FINAL.as_bytes()), Err(ScramError::WrongPassword));
+            assert_eq!(proof.client_final(CLIENT_FINAL.as_bytes()).err(), Some(ScramError::WrongPassword));
         }
         // Not even the password that the mock is made of opens it.
-        let (client, first) = ClientExchange::start("u", "mock", "c".into());
-        let (server, first) = ServerExchange::mock(&salt(), server_nonce()).client_first(&first).unwrap();
+        let (client, first) = ClientExchange::start("u", "mock", Binding::Impossible, "c".into());
+        let (server, first) =
+            ServerExchange::mock(&salt(), server_nonce()).client_first(false, &first).unwrap();
         let (_, last) = client.server_first(&first, &mut SaltedKeys::new()).unwrap();
-        assert_eq!(server.client_final(&last), Err(ScramError::WrongPassword));
+        assert_eq!(server.client_final(&last).err(), Some(ScramError::WrongPassword));
     }
 
     #[test]
@@ -174,7 +254,7 @@ mod tests {
     fn the_server_refuses_what_it_does_not_offer() {
         let first = |text: &str| {
             let server = ServerExchange::mock(&salt(), server_nonce());
-            server.client_first(text.as_bytes()).map(|(_, message)| message)
+            server.client_first(false, text.as_bytes()).map(|(_, message)| message)
         };
         assert_eq!(first("p=tls-server-end-point,,n=,r=x"), Err(ScramError::ChannelBinding));
         assert_eq!(first("n,a=root,n=,r=x"), Err(ScramError::AuthorizationIdentity));
@@ -187,12 +267,12 @@ mod tests {
     fn the_proof_must_answer_this_exchange() {
         let last = |text: &str| {
             let server = ServerExchange::from_password("pencil", &salt(), server_nonce());
-            server.client_first(CLIENT_FIRST.as_bytes()).unwrap().0.client_final(text.as_bytes())
+            server.client_first(false, CLIENT_FIRST.as_bytes()).unwrap().0.client_final(text.as_bytes()).err()
         };
-        assert_eq!(last(&CLIENT_FINAL.replace("biws", "eSws")), Err(ScramError::BindingCheck));
-        assert_eq!(last(&CLIENT_FINAL.replace("rOpr", "rOpq")), Err(ScramError::Nonce));
-        assert_eq!(last(&CLIENT_FINAL.replace(",p=", ",x=y,p=")), Err(ScramError::WrongPassword));
-        assert_eq!(last("c=biws,r=x"), Err(ScramError::Malformed("no proof")));
+        assert_eq!(last(&CLIENT_FINAL.replace("biws", "eSws")), Some(ScramError::BindingCheck));
+        assert_eq!(last(&CLIENT_FINAL.replace("rOpr", "rOpq")), Some(ScramError::Nonce));
+        assert_eq!(last(&CLIENT_FINAL.replace(",p=", ",x=y,p=")), Some(ScramError::WrongPassword));
+        assert_eq!(last("c=biws,r=x"), Some(ScramError::Malformed("no proof")));
     }
 
     proptest! {
@@ -200,8 +280,8 @@ mod tests {
         #[test]
         fn any_bytes_never_panic(bytes: Vec<u8>, text in "[nyp],(a=x)?,[nr]=.*,[rsi]=.*") {
             for message in [&bytes[..], text.as_bytes()] {
-                let _ = ServerExchange::mock(b"", server_nonce()).client_first(message);
-                let (proof, _) = ServerExchange::mock(b"", server_nonce()).client_first(b"n,,n=,r=x").unwrap();
+                let _ = ServerExchange::mock(b"", server_nonce()).client_first(false, message);
+                let (proof, _) = ServerExchange::mock(b"", server_nonce()).client_first(false, b"n,,n=,r=x").unwrap();
                 let _ = proof.client_final(message);
                 let _ = rfc_client().server_first(message, &mut SaltedKeys::new());
                 let _ = ClientProof { server_signature: Key::default() }.server_final(message);

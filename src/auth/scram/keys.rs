@@ -86,6 +86,17 @@ impl Verifier {
         })
     }
 
+    /// How many rounds a check takes.
+    pub(in crate::auth) fn rounds(&self) -> u32 {
+        self.iterations
+    }
+
+    /// Whether it is that of this password. Takes as long as a login.
+    pub(in crate::auth) fn is_of(&self, password: &str) -> bool {
+        let derived = Verifier::derive(password, &self.salt, self.iterations);
+        derived.stored_key.ct_eq(&*self.stored_key).into()
+    }
+
     /// Makes the verifier of a password.
     pub(in crate::auth) fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
         let ClientKeys { client_key, server_key } = ClientKeys::new(&salted(password, salt, iterations));
@@ -96,6 +107,45 @@ impl Verifier {
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Verifier")
+    }
+}
+
+/// What a client's proof has shown of the password behind a verifier: enough to log in, as that user, to any server that
+/// has the same verifier. No more than the client itself has let us see.
+#[derive(Clone)]
+pub struct ProvedKeys {
+    pub(super) salt: Vec<u8>,
+    pub(super) iterations: u32,
+    pub(super) client_key: Key,
+    pub(super) server_key: Key,
+}
+
+impl ProvedKeys {
+    pub(super) fn new(verifier: &Verifier, client_key: Key) -> Self {
+        Self {
+            salt: verifier.salt.clone(),
+            iterations: verifier.iterations,
+            client_key,
+            server_key: verifier.server_key.clone(),
+        }
+    }
+}
+
+impl PartialEq for ProvedKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.salt == other.salt
+            && self.iterations == other.iterations
+            && bool::from(
+                self.client_key.ct_eq(&*other.client_key) & self.server_key.ct_eq(&*other.server_key),
+            )
+    }
+}
+
+impl Eq for ProvedKeys {}
+
+impl fmt::Debug for ProvedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProvedKeys")
     }
 }
 

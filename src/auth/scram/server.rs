@@ -7,8 +7,8 @@ use std::hint::black_box;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::keys::{Verifier, hmac, sha256, xor};
-use super::{ITERATIONS, ScramError, text};
+use super::keys::{Key, ProvedKeys, Verifier, hmac, sha256, xor};
+use super::{Binding, END_POINT, ITERATIONS, ScramError, text};
 
 /// What the client's proof is compared with.
 enum Source {
@@ -31,65 +31,97 @@ impl Source {
         }
     }
 
-    /// Compares the proof; the verifier where it is right. Each refusal costs one derivation of a key, so
-    /// that its time does not tell why.
-    fn check(self, proof: &[u8; 32], message: &[u8]) -> Option<Verifier> {
+    /// Compares the proof; where it is right, ServerKey, and what the proof has shown if a verifier was all we had. Each
+    /// refusal costs one derivation of a key, so that its time does not tell why.
+    fn check(self, proof: &[u8; 32], message: &[u8]) -> Option<(Key, Option<ProvedKeys>)> {
         match self {
             Self::Password { password, salt } => {
-                Some(Verifier::derive(&password, &salt, ITERATIONS)).filter(|v| proves(v, proof, message))
+                let verifier = Verifier::derive(&password, &salt, ITERATIONS);
+                proved(&verifier, proof, message)?;
+                Some((verifier.server_key, None))
             }
             Self::Mock { salt } => {
                 let verifier = Verifier::derive("mock", &salt, ITERATIONS);
-                black_box(proves(&verifier, proof, message));
+                black_box(proved(&verifier, proof, message));
                 None
             }
-            Self::Verifier(verifier) if proves(&verifier, proof, message) => Some(verifier),
-            Self::Verifier(verifier) => {
-                black_box(Verifier::derive("mock", &verifier.salt, ITERATIONS));
-                None
-            }
+            Self::Verifier(verifier) => match proved(&verifier, proof, message) {
+                Some(client_key) => {
+                    let keys = ProvedKeys::new(&verifier, client_key);
+                    Some((verifier.server_key, Some(keys)))
+                }
+                None => {
+                    black_box(Verifier::derive("mock", &verifier.salt, verifier.iterations));
+                    None
+                }
+            },
         }
     }
 }
 
-fn proves(verifier: &Verifier, proof: &[u8; 32], message: &[u8]) -> bool {
+/// ClientKey, if the proof is that of one who knows the password.
+fn proved(verifier: &Verifier, proof: &[u8; 32], message: &[u8]) -> Option<Key> {
     let client_key = xor(proof, &hmac(&*verifier.stored_key, message));
-    sha256(&*client_key).ct_eq(&*verifier.stored_key).into()
+    bool::from(sha256(&*client_key).ct_eq(&*verifier.stored_key)).then_some(client_key)
 }
 
 /// An exchange that waits for the client's first message.
 pub struct ServerExchange {
     source: Source,
     nonce: String,
+    /// The hash of our certificate, where the connection has one.
+    end_point: Option<Vec<u8>>,
 }
 
 impl ServerExchange {
     /// For a user whose password we have; `salt` should be the same each time for the same user.
     pub fn from_password(password: &str, salt: &[u8], nonce: String) -> Self {
-        Self { source: Source::Password { password: password.to_owned().into(), salt: salt.to_vec() }, nonce }
+        Self::new(Source::Password { password: password.to_owned().into(), salt: salt.to_vec() }, nonce)
     }
 
     /// For a user whose verifier we have.
     pub fn from_verifier(verifier: Verifier, nonce: String) -> Self {
-        Self { source: Source::Verifier(verifier), nonce }
+        Self::new(Source::Verifier(verifier), nonce)
     }
 
     /// For a user we do not know, or who has no usable secret: will be refused.
     pub fn mock(salt: &[u8], nonce: String) -> Self {
-        Self { source: Source::Mock { salt: salt.to_vec() }, nonce }
+        Self::new(Source::Mock { salt: salt.to_vec() }, nonce)
     }
 
-    /// Takes client-first; gives the state that waits for the proof, and server-first.
-    pub fn client_first(self, message: &[u8]) -> Result<(ServerProof, Vec<u8>), ScramError> {
+    fn new(source: Source, nonce: String) -> Self {
+        Self { source, nonce, end_point: None }
+    }
+
+    /// The connection is secured by the certificate of this hash, so that the exchange can be bound to it.
+    pub fn over(mut self, end_point: Option<Vec<u8>>) -> Self {
+        self.end_point = end_point;
+        self
+    }
+
+    /// Whether `MECHANISM_PLUS` is to be offered.
+    pub fn can_bind(&self) -> bool {
+        self.end_point.is_some()
+    }
+
+    /// Takes client-first; gives the state that waits for the proof, and server-first. `is_plus`: the client has chosen
+    /// `MECHANISM_PLUS`.
+    pub fn client_first(self, is_plus: bool, message: &[u8]) -> Result<(ServerProof, Vec<u8>), ScramError> {
         let message = text::utf8(message)?;
         let (binding, rest) = message.split_once(',').ok_or(ScramError::Malformed("no GS2 header"))?;
         let (identity, bare) = rest.split_once(',').ok_or(ScramError::Malformed("no GS2 header"))?;
-        match binding {
-            // `y`: the client could bind but believes that we cannot, which is so.
-            "n" | "y" => (),
-            _ if binding.starts_with("p=") => return Err(ScramError::ChannelBinding),
+        let binding = match (binding, is_plus, self.end_point) {
+            (END_POINT, true, Some(hash)) => Binding::EndPoint(hash),
+            ("n", false, _) => Binding::Impossible,
+            // The client could bind and believes that we cannot, which is so.
+            ("y", false, None) => Binding::NotOffered,
+            ("y", false, Some(_)) => return Err(ScramError::Downgrade),
+            ("n" | "y", true, _) => {
+                return Err(ScramError::Malformed("a mechanism that binds, without binding"));
+            }
+            (flag, ..) if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
             _ => return Err(ScramError::Malformed("unknown channel binding flag")),
-        }
+        };
         if !identity.is_empty() {
             return Err(ScramError::AuthorizationIdentity);
         }
@@ -102,7 +134,7 @@ impl ServerExchange {
         let server_first = format!("r={nonce},s={},i={iterations}", text::encode(salt));
         let answer = server_first.clone().into_bytes();
         let proof = ServerProof {
-            binding: text::encode(format!("{binding},,").as_bytes()),
+            binding: binding.repeated(),
             messages: format!("{bare},{server_first}"),
             source: self.source,
             nonce,
@@ -115,15 +147,16 @@ impl ServerExchange {
 pub struct ServerProof {
     source: Source,
     nonce: String,
-    /// What the client must say of channel binding: its own GS2 header.
+    /// What the client must say of channel binding: its own GS2 header, and what it binds to.
     binding: String,
     /// client-first-bare and server-first: the beginning of what is signed.
     messages: String,
 }
 
 impl ServerProof {
-    /// Takes client-final; gives server-final if the client knows the password.
-    pub fn client_final(self, message: &[u8]) -> Result<Vec<u8>, ScramError> {
+    /// Takes client-final; gives server-final if the client knows the password, and of one who has proved a verifier
+    /// what that has shown.
+    pub fn client_final(self, message: &[u8]) -> Result<(Vec<u8>, Option<ProvedKeys>), ScramError> {
         let message = text::utf8(message)?;
         let (unproved, proof) = message.rsplit_once(",p=").ok_or(ScramError::Malformed("no proof"))?;
         let proof = text::decode_key(proof, "odd proof in client-final")?;
@@ -135,8 +168,9 @@ impl ServerProof {
             return Err(ScramError::Nonce);
         }
         let signed = format!("{},{unproved}", self.messages);
-        let verifier = self.source.check(&proof, signed.as_bytes()).ok_or(ScramError::WrongPassword)?;
-        let signature = hmac(&*verifier.server_key, signed.as_bytes());
-        Ok(format!("v={}", text::encode(&*signature)).into_bytes())
+        let (server_key, keys) =
+            self.source.check(&proof, signed.as_bytes()).ok_or(ScramError::WrongPassword)?;
+        let signature = hmac(&*server_key, signed.as_bytes());
+        Ok((format!("v={}", text::encode(&*signature)).into_bytes(), keys))
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use super::conn::{Conn, Receiving};
 use super::{ConnId, Event, Uring, keep};
-use crate::net::Chunk;
+use crate::net::{Chunk, Home};
 use crate::sys::ring::{Arrived, Done, Kind};
 
 const BY_PEER: &str = "connection closed by peer";
@@ -32,7 +32,7 @@ impl Uring {
             return None;
         }
         if let Some(data) = conn.held.pop_front() {
-            let event = received(index, conn, Chunk { length: data.len(), data, number: None });
+            let event = received(index, conn, Chunk { length: data.len(), data, home: Home::Reader });
             if conn.held.is_empty() && conn.ended.is_none() {
                 conn.held = VecDeque::new();
                 self.receive(index);
@@ -55,7 +55,7 @@ impl Uring {
         }
         match arrived {
             Arrived::Bytes { number, data, length } => {
-                let chunk = Chunk { data, length, number: Some(number) };
+                let chunk = Chunk { data, length, home: Home::Kernel(number) };
                 if conn.gone || conn.closing {
                     // Read and thrown away: closing over unread bytes would cut off our own last words.
                     self.ring.give_back(number, chunk.data);

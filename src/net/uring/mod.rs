@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use super::{Address, Chunk, ConnId, Event, Listener, Owner, Peer, Socket, Waker, Wire};
+use super::{Address, Chunk, ConnId, Event, Home, Listener, Owner, Peer, Socket, Waker};
 use crate::sys::ring::{Kind, Ring};
 use conn::{Conn, Receiving};
 use watch::{Door, Watch};
@@ -28,7 +28,7 @@ const SPARE: usize = 64;
 const LINGER: Duration = Duration::from_secs(10);
 
 /// All sockets of one process.
-pub struct Uring {
+pub(super) struct Uring {
     ring: Ring,
     conns: Vec<Option<Conn>>,
     generations: Vec<u32>,
@@ -109,7 +109,7 @@ impl Uring {
     }
 
     pub(super) fn give_back(&mut self, chunk: Chunk) {
-        if let Some(number) = chunk.number {
+        if let Home::Kernel(number) = chunk.home {
             self.ring.give_back(number, chunk.data);
         }
     }
@@ -260,8 +260,9 @@ fn keep(spare: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
     }
 }
 
-impl Wire for Uring {
-    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+/// What `Wire` promises, for bytes as they are.
+impl Uring {
+    pub(super) fn send(&mut self, id: ConnId, bytes: &[u8]) {
         if let Some(Some(conn)) = self.conns.get_mut(id.index as usize)
             && conn.generation == id.generation
             && !conn.gone
@@ -271,20 +272,20 @@ impl Wire for Uring {
         }
     }
 
-    fn queued(&self, id: ConnId) -> usize {
+    pub(super) fn queued(&self, id: ConnId) -> usize {
         match self.conns.get(id.index as usize) {
             Some(Some(conn)) if conn.generation == id.generation && !conn.gone => conn.queued(),
             _ => 0,
         }
     }
 
-    fn pause(&mut self, id: ConnId) {
+    pub(super) fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.paused = true;
         }
     }
 
-    fn resume(&mut self, id: ConnId) {
+    pub(super) fn resume(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id)
             && conn.paused
             && !conn.closing
@@ -298,14 +299,14 @@ impl Wire for Uring {
         }
     }
 
-    fn close(&mut self, id: ConnId) {
+    pub(super) fn close(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.write_out();
             self.let_go(id.index);
         }
     }
 
-    fn close_when_sent(&mut self, id: ConnId) {
+    pub(super) fn close_when_sent(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.closing = true;
             conn.held = VecDeque::new();
@@ -314,7 +315,7 @@ impl Wire for Uring {
         }
     }
 
-    fn connect(&mut self, address: &Address, owner: Owner) -> io::Result<ConnId> {
+    pub(super) fn connect(&mut self, address: &Address, owner: Owner) -> io::Result<ConnId> {
         let id = self.insert(Socket::connect(address)?, owner, true);
         let Some(Some(conn)) = self.conns.get_mut(id.index as usize) else { return Ok(id) };
         let asked = self.ring.ready(conn.socket.as_fd().as_raw_fd(), id.index, true, false);

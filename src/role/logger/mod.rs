@@ -38,17 +38,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Silence after the end of the supervisor that is taken for the end of all its children.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Exit code when it cannot work: another one is tried, which is no reason to stop anything else.
-const FAILED: i32 = 4;
-
 /// Runs the collector until the supervisor is gone.
 pub fn run(mut context: ChildContext) -> ! {
     let code = match context.log_source.take() {
         Some(source) => match Logger::new(context, source.pipe, source.lost) {
             Ok(mut logger) => logger.serve(),
-            Err(_) => FAILED,
+            Err(_) => super::FAILED,
         },
-        None => FAILED,
+        None => super::FAILED,
     };
     process::exit_now(code)
 }

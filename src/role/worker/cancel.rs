@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::events::cancel_packet;
+use crate::error::NodeId;
 use crate::log::{Level, Line};
 use crate::net::{ConnId, Owner, Wire};
-use crate::session::{CancelTarget, Session};
+use crate::session::CancelTarget;
 use crate::supervisor::{Request, Ticket};
+use crate::wire::frontend;
 
 /// A connection that carries one cancel request.
 pub(super) struct CancelConn {
     conn: ConnId,
     packet: Vec<u8>,
+    tls: Option<NodeId>,
     /// The connection to be cancelled: held back from others until this one has ended.
     backend: u32,
     backend_conn: ConnId,
@@ -32,10 +35,10 @@ impl Worker {
     /// A client asks to cancel; the session may be any worker's.
     pub(super) fn route_cancel(&mut self, client: u32, pid: i32, key: Vec<u8>) {
         self.last_ticket += 1;
-        let ticket = Ticket { worker: self.shared.worker, number: self.last_ticket };
+        let ticket = Ticket { worker: self.sessions.shared.worker, number: self.last_ticket };
         self.tickets.push((ticket, client));
-        match self.shared.segment.find_cancel(pid, &key) {
-            Some((worker, _)) if worker == self.shared.worker => self.cancel_here(pid, &key, ticket),
+        match self.sessions.shared.segment.find_cancel(pid, &key) {
+            Some((worker, _)) if worker == self.sessions.shared.worker => self.cancel_here(pid, &key, ticket),
             found => {
                 let worker = found.map(|(worker, _)| worker);
                 self.tell(&Request::Cancel { worker, pid, key, ticket });
@@ -45,12 +48,10 @@ impl Worker {
 
     /// Cancels what a session of this worker is doing.
     pub(super) fn cancel_here(&mut self, pid: i32, key: &[u8], ticket: Ticket) {
-        let is_it = |session: &Option<Box<Session>>| {
-            session.as_ref().is_some_and(|session| session.is_cancelled_by(pid, key))
-        };
+        let found = self.sessions.find(|session| session.is_cancelled_by(pid, key));
         let mut targets = Vec::new();
-        if let Some(slot) = self.sessions.iter().position(is_it) {
-            self.with_session(slot as u32, |session, ctx| targets = session.cancel(ctx));
+        if let Some(slot) = found.first().copied() {
+            self.with_session(slot, |session, ctx| targets = session.cancel(ctx));
         }
         for target in targets {
             self.send_cancel(target, ticket);
@@ -58,13 +59,13 @@ impl Worker {
         self.finish_cancel(ticket);
     }
 
-    fn send_cancel(&mut self, target: CancelTarget, ticket: Ticket) {
-        let CancelTarget { backend, address, pid, key } = target;
+    pub(super) fn send_cancel(&mut self, target: CancelTarget, ticket: Ticket) {
+        let CancelTarget { backend, address, tls, pid, key } = target;
         let slot = self.cancels.iter().position(Option::is_none).unwrap_or_else(|| {
             self.cancels.push(None);
             self.cancels.len() - 1
         });
-        let Some(owner) = self.pool.get(backend) else { return };
+        let Some(owner) = self.sessions.pool.get(backend) else { return };
         match self.net.connect(&address, Owner::Cancel(slot as u32)) {
             Ok(conn) => {
                 owner.cancels += 1;
@@ -73,9 +74,9 @@ impl Worker {
                     .detail(format!("canceling backend pid:{pid}"))
                     .emit();
                 let (packet, backend_conn) = (cancel_packet(pid, &key), owner.conn);
-                let deadline = self.shared.now + CANCEL_TIME;
+                let deadline = self.sessions.shared.now + CANCEL_TIME;
                 if let Some(place) = self.cancels.get_mut(slot) {
-                    *place = Some(CancelConn { conn, packet, backend, backend_conn, ticket, deadline });
+                    *place = Some(CancelConn { conn, packet, tls, backend, backend_conn, ticket, deadline });
                 }
             }
             Err(e) => crate::say!(Warning, "cannot forward a cancel request: {}", e),
@@ -83,6 +84,31 @@ impl Worker {
     }
 
     pub(super) fn cancel_connected(&mut self, id: ConnId, slot: u32) {
+        let Some(cancel) = self.cancel(id, slot) else { return };
+        if cancel.tls.is_none() {
+            return self.cancel_secured(id, slot);
+        }
+        let mut out = Vec::new();
+        frontend::put_ssl_request(&mut out);
+        self.net.send(id, &out);
+    }
+
+    /// The server has said whether it speaks TLS. It did a while ago: the key is not sent in the clear now.
+    pub(super) fn cancel_answered(&mut self, id: ConnId, slot: u32, answer: &[u8]) {
+        let Some(node) = self.cancel(id, slot).and_then(|cancel| cancel.tls) else { return };
+        let ssl = self.sessions.pool.tls_for(node).filter(|_| answer == b"S");
+        match ssl {
+            Some(ssl) => self.net.secure(id, Owner::Cancel(slot), ssl, &[]),
+            None => {
+                crate::say!(Warning, "cannot forward a cancel request: no TLS with backend {}", node);
+                self.net.close(id);
+                self.cancel_ended(slot);
+            }
+        }
+    }
+
+    /// The way is free for the request.
+    pub(super) fn cancel_secured(&mut self, id: ConnId, slot: u32) {
         if let Some(Some(cancel)) = self.cancels.get(slot as usize)
             && cancel.conn == id
         {
@@ -90,10 +116,14 @@ impl Worker {
         }
     }
 
+    fn cancel(&self, id: ConnId, slot: u32) -> Option<&CancelConn> {
+        self.cancels.get(slot as usize)?.as_ref().filter(|cancel| cancel.conn == id)
+    }
+
     /// Once a second: what a server has not taken is given up. Whether it still arrives is not known then, so
     /// the connection it was meant for is not lent any more.
     pub(super) fn tick_cancels(&mut self) {
-        let now = self.shared.now;
+        let now = self.sessions.shared.now;
         for place in &mut self.cancels {
             if let Some(late) = place.take_if(|cancel| cancel.deadline <= now) {
                 self.net.close(late.conn);
@@ -104,7 +134,9 @@ impl Worker {
     /// The server has closed it: the signal is sent.
     pub(super) fn cancel_ended(&mut self, slot: u32) {
         let Some(cancel) = self.cancels.get_mut(slot as usize).and_then(Option::take) else { return };
-        if let Some(backend) = self.pool.get(cancel.backend).filter(|b| b.conn == cancel.backend_conn) {
+        if let Some(backend) =
+            self.sessions.pool.get(cancel.backend).filter(|b| b.conn == cancel.backend_conn)
+        {
             backend.cancels = backend.cancels.saturating_sub(1);
         }
         self.finish_cancel(cancel.ticket);
@@ -115,7 +147,7 @@ impl Worker {
         if self.cancels.iter().flatten().any(|cancel| cancel.ticket == ticket) {
             return;
         }
-        if ticket.worker == self.shared.worker {
+        if ticket.worker == self.sessions.shared.worker {
             self.cancel_done(ticket);
         } else {
             self.tell(&Request::Cancelled(ticket));

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::{RESOLVER, SIGNALS, SUPERVISOR, TICKER, Worker};
 use crate::net::{ConnId, Event, Named, Owner, Peer, Socket};
-use crate::pool::{Backend, Outcome, Phase};
-use crate::session::{Ctx, Lost, Session};
+use crate::session::Session;
 use crate::supervisor::{Incoming, Order, Request};
 use crate::wire::frontend;
 
@@ -22,8 +21,7 @@ impl Worker {
             Ok(code) => code,
             Err(_) => {
                 if let Some((slot, client)) = victim {
-                    self.close_client(client);
-                    self.bury(slot);
+                    self.sessions.bury(&mut self.net, slot, client);
                 }
                 None
             }
@@ -31,17 +29,13 @@ impl Worker {
     }
 
     fn session_of(&self, event: &Event) -> Option<(u32, ConnId)> {
-        let owner = match event {
-            Event::Received(_, owner, _) | Event::Drained(_, owner) | Event::Closed(_, owner, _) => *owner,
-            Event::Connected(..) | Event::Incoming(_) | Event::Watched(_) => return None,
-        };
-        let slot = match owner {
-            Owner::Client(slot) => slot,
-            Owner::Backend(slot) => self.pool.peek(slot)?.session?,
-            Owner::Cancel(_) => return None,
-        };
-        let session = self.sessions.get(slot as usize)?.as_ref()?;
-        Some((slot, session.client))
+        match event {
+            Event::Secured(_, owner, _)
+            | Event::Received(_, owner, _)
+            | Event::Drained(_, owner)
+            | Event::Closed(_, owner, _) => self.sessions.owner(*owner),
+            Event::Connected(..) | Event::Incoming(_) | Event::Watched(_) => None,
+        }
     }
 
     fn handle(&mut self, event: Event) -> Option<i32> {
@@ -56,26 +50,32 @@ impl Worker {
             }
             Event::Watched(SUPERVISOR) => return self.supervisor_speaks(),
             Event::Watched(RESOLVER) => {
-                self.pool.on_resolved(&mut self.net, self.shared.now);
+                let now = self.sessions.shared.now;
+                self.sessions.pool.on_resolved(&mut self.net, now);
                 self.hosts_are_named();
+                self.users_are_known();
+                self.others_have_answered();
             }
             Event::Watched(TICKER) => self.ticker.rest(),
             Event::Watched(_) => {}
-            Event::Connected(id, owner) => self.connected(id, owner),
-            Event::Received(id, owner, chunk) => {
-                self.received(id, owner, chunk.bytes());
+            Event::Connected(id, Owner::Backend(slot)) => self.sessions.connected(&mut self.net, id, slot),
+            Event::Connected(id, Owner::Cancel(slot)) => self.cancel_connected(id, slot),
+            Event::Connected(_, Owner::Client(_)) => {}
+            Event::Secured(id, Owner::Cancel(slot), _) => self.cancel_secured(id, slot),
+            Event::Secured(id, owner, secured) => {
+                self.sessions.secured(&mut self.net, id, owner, *secured);
+            }
+            Event::Received(id, Owner::Cancel(slot), chunk) => {
+                self.cancel_answered(id, slot, chunk.bytes());
                 self.net.give_back(chunk);
             }
-            Event::Drained(id, Owner::Client(slot)) => {
-                self.with_client(id, slot, |session, ctx| session.on_client_drained(ctx));
+            Event::Received(id, owner, chunk) => {
+                self.sessions.received(&mut self.net, id, owner, chunk.bytes());
+                self.net.give_back(chunk);
             }
-            Event::Drained(id, Owner::Backend(slot)) => {
-                if let Some(session) = self.backend(id, slot).and_then(|b| b.session) {
-                    self.with_session(session, |session, ctx| session.pump(ctx));
-                }
-            }
-            Event::Drained(_, Owner::Cancel(_)) => {}
-            Event::Closed(id, owner, reason) => self.closed(id, owner, &reason),
+            Event::Drained(id, owner) => self.sessions.drained(&mut self.net, id, owner),
+            Event::Closed(_, Owner::Cancel(slot), _) => self.cancel_ended(slot),
+            Event::Closed(id, owner, reason) => self.sessions.closed(&mut self.net, id, owner, &reason),
         }
         None
     }
@@ -89,7 +89,16 @@ impl Worker {
                 Some(Incoming::Order(Order::Cancelled(ticket))) => self.cancel_done(ticket),
                 Some(Incoming::Order(Order::Leave)) => self.leaving = self.is_unused(),
                 Some(Incoming::Order(Order::LookForClients)) => self.net.look_at_listeners(),
-                Some(Incoming::Answer(_)) => {}
+                // That it is awake is all: each turn looks at the cluster.
+                Some(Incoming::Order(Order::LookAtCluster)) => {}
+                Some(Incoming::Order(Order::CancelSession { place, number })) => {
+                    self.cancel_session(place, number);
+                }
+                Some(Incoming::Order(Order::TerminateSession { place, number })) => {
+                    self.terminate_session(place, number);
+                }
+                Some(Incoming::Answer(answer)) => self.answered(answer),
+                Some(Incoming::Order(Order::LookAtNodes)) => {}
                 None => return None,
                 // Nobody is left to serve for.
                 Some(Incoming::Gone) => return Some(self.stop_now()),
@@ -113,144 +122,66 @@ impl Worker {
                 Ok(None) => return,
                 Err(e) => {
                     crate::say!(Warning, "cannot take a client: {}", e);
-                    self.full_until = Some(self.shared.now + BREATH);
+                    self.full_until = Some(self.sessions.shared.now + BREATH);
                     return;
                 }
             }
             // Others have nothing to do while this one takes all: one client a turn where there are many workers.
-            if self.sessions.len() > 1 {
+            if self.sessions.places() > 1 {
                 return;
             }
         }
     }
 
     fn welcome(&mut self, socket: Socket, peer: Peer) {
-        let Some(slot) = self.free.pop() else { return };
+        let Some(slot) = self.sessions.take_place() else { return };
         match self.net.add(socket, Owner::Client(slot)) {
             Ok(client) => {
-                let timeout = self.shared.config.authentication_timeout;
-                let deadline =
-                    (timeout > 0).then(|| self.shared.now + Duration::from_secs(timeout.unsigned_abs()));
+                let timeout = self.sessions.shared.config.authentication_timeout;
+                let deadline = (timeout > 0)
+                    .then(|| self.sessions.shared.now + Duration::from_secs(timeout.unsigned_abs()));
                 self.row.client_connections += 1;
-                self.row.sessions = (self.sessions.len() - self.free.len()) as u64;
-                self.shared.segment.set_worker(self.shared.worker, &self.row);
-                let mut session = Session::new(slot, client, peer, self.shared.now, deadline);
+                self.write_row();
+                let mut session = Session::new(slot, client, peer, self.sessions.shared.now, deadline);
                 session.is_too_many = self.is_crowded();
-                match peer.ip().filter(|_| self.shared.config.log_hostname) {
-                    Some(ip) => match self.names.name(ip, self.shared.now) {
-                        Named::Known(name) => session.came_from(&self.shared.config, Some(name)),
+                match peer.ip().filter(|_| self.sessions.shared.config.log_hostname) {
+                    Some(ip) => match self.names.name(ip, self.sessions.shared.now) {
+                        Named::Known(name) => session.came_from(&self.sessions.shared.config, Some(name)),
                         Named::Wait => session.waits_for_name = Some(ip),
                     },
-                    None => session.came_from(&self.shared.config, None),
+                    None => session.came_from(&self.sessions.shared.config, None),
                 }
-                if let Some(place) = self.sessions.get_mut(slot as usize) {
-                    *place = Some(Box::new(session));
-                }
+                self.sessions.add(session);
                 self.share();
             }
             Err(e) => {
                 crate::say!(Warning, "cannot watch a client's socket: {}", e);
-                self.free.push(slot);
+                self.sessions.leave_place(slot);
             }
+        }
+    }
+
+    /// Who was asked about clients has answered.
+    fn others_have_answered(&mut self) {
+        let sessions = &self.sessions;
+        let is_there = |(slot, number)| sessions.has(slot, number);
+        for ((slot, number), answer) in self.outside.collect(is_there) {
+            self.with_session(slot, |session, ctx| {
+                if session.is_numbered(number) {
+                    session.on_outside_answer(ctx, answer);
+                }
+            });
         }
     }
 
     /// Names of hosts have been found.
     fn hosts_are_named(&mut self) {
-        for (ip, name) in self.names.collect(self.shared.now) {
-            let waits = |session: &Option<Box<Session>>| {
-                session.as_ref().is_some_and(|session| session.waits_for_name == Some(ip))
-            };
-            let slots: Vec<usize> = self
-                .sessions
-                .iter()
-                .enumerate()
-                .filter(|(_, session)| waits(session))
-                .map(|(slot, _)| slot)
-                .collect();
+        for (ip, name) in self.names.collect(self.sessions.shared.now) {
+            let slots = self.sessions.find(|session| session.waits_for_name == Some(ip));
             for slot in slots {
-                self.with_session(slot as u32, |session, ctx| session.is_named(ctx, &name));
+                self.with_session(slot, |session, ctx| session.is_named(ctx, &name));
             }
         }
-    }
-
-    /// Runs a step of a client's session, if the slot is still that client's.
-    fn with_client(&mut self, id: ConnId, slot: u32, step: impl FnOnce(&mut Session, &mut Ctx<'_>)) {
-        if matches!(self.sessions.get(slot as usize), Some(Some(session)) if session.client == id) {
-            self.with_session(slot, step);
-        }
-    }
-
-    /// The connection in a slot, if it is still the one the event is about.
-    pub(super) fn backend(&mut self, id: ConnId, slot: u32) -> Option<&mut Backend> {
-        self.pool.get(slot).filter(|backend| backend.conn == id)
-    }
-
-    fn connected(&mut self, id: ConnId, owner: Owner) {
-        match owner {
-            Owner::Backend(slot) => {
-                if self.backend(id, slot).is_some() {
-                    self.pool.on_connected(&mut self.net, slot);
-                }
-            }
-            Owner::Cancel(slot) => self.cancel_connected(id, slot),
-            Owner::Client(_) => {}
-        }
-    }
-
-    fn received(&mut self, id: ConnId, owner: Owner, bytes: &[u8]) {
-        match owner {
-            Owner::Client(slot) => self.with_client(id, slot, |session, ctx| {
-                session.heard = ctx.shared.now;
-                session.on_client(ctx, bytes);
-            }),
-            Owner::Backend(slot) => {
-                let Some(backend) = self.backend(id, slot) else { return };
-                match (&backend.phase, backend.session) {
-                    (Phase::Leased, Some(session)) => {
-                        self.with_session(session, |session, ctx| session.on_backend(ctx, slot, bytes));
-                    }
-                    _ => self.pool.on_received(&mut self.net, slot, bytes),
-                }
-            }
-            Owner::Cancel(_) => {}
-        }
-    }
-
-    fn closed(&mut self, id: ConnId, owner: Owner, reason: &str) {
-        match owner {
-            Owner::Client(slot) => self.with_client(id, slot, |session, ctx| session.on_client_closed(ctx)),
-            Owner::Backend(slot) => {
-                let Some(backend) = self.backend(id, slot) else { return };
-                let lost = remains(backend, reason);
-                let session = self.pool.on_closed(&mut self.net, slot, reason, self.shared.now);
-                if let Some((session, node)) = session {
-                    self.with_session(session, |session, ctx| session.on_backend_closed(ctx, node, &lost));
-                }
-            }
-            Owner::Cancel(slot) => self.cancel_ended(slot),
-        }
-    }
-
-    pub(super) fn outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Ready { session, backend } => {
-                self.with_session(session, |session, ctx| session.on_backend_ready(ctx, backend));
-            }
-            Outcome::Failed { session, node, failure } => {
-                self.with_session(session, |session, ctx| session.on_backend_failed(ctx, node, &failure));
-            }
-        }
-    }
-}
-
-/// What a connection that closed still owed.
-fn remains(backend: &mut Backend, reason: &str) -> Lost {
-    Lost {
-        reason: reason.to_string(),
-        last_words: backend.last_words.take(),
-        queries: backend.owed(),
-        mid_message: backend.passing > 0 && backend.passing_to_client,
     }
 }
 

@@ -43,7 +43,7 @@ impl Worker {
             return Some(RENEW);
         }
         if self.old_at().is_some_and(|at| at <= Instant::now()) {
-            let seconds = self.shared.config.child_life_time;
+            let seconds = self.sessions.shared.config.child_life_time;
             crate::say!(Debug1, "child life {seconds} seconds expired");
             return Some(RENEW);
         }
@@ -52,14 +52,14 @@ impl Worker {
 
     /// Whether it has served as many clients as one process shall.
     fn is_spent(&self) -> bool {
-        let most = u64::try_from(self.shared.config.child_max_connections).unwrap_or(0);
+        let most = u64::try_from(self.sessions.shared.config.child_max_connections).unwrap_or(0);
         most > 0 && self.row.client_connections >= most
     }
 
     /// When it is to be replaced if no client comes. One that has served nobody yet is as good as new.
     fn old_at(&self) -> Option<Instant> {
-        let life = seconds(self.shared.config.child_life_time)?;
-        let counts = self.shared.config.process_management_mode == ProcessManagementMode::Static
+        let life = seconds(self.sessions.shared.config.child_life_time)?;
+        let counts = self.sessions.shared.config.process_management_mode == ProcessManagementMode::Static
             && self.row.client_connections > 0
             && self.is_unused();
         counts.then(|| self.last_seen + life)
@@ -77,8 +77,8 @@ impl Worker {
 
     /// When the next kept connection is too old. With clients there the tick of every second sees to it.
     fn expiry(&self) -> Option<Instant> {
-        let life = seconds(self.shared.config.connection_life_time).filter(|_| self.is_unused())?;
-        let kept = self.pool.slots().filter(|(_, backend)| backend.session.is_none());
+        let life = seconds(self.sessions.shared.config.connection_life_time).filter(|_| self.is_unused())?;
+        let kept = self.sessions.pool.slots().filter(|(_, backend)| backend.session.is_none());
         let oldest = kept.map(|(_, backend)| backend.idle_since).min()?;
         Some((oldest + life).max(self.last_tick + TICK))
     }
@@ -94,14 +94,14 @@ impl Worker {
 
     /// Closes kept connections that nobody has used for too long.
     pub(super) fn expire_connections(&mut self, now: Instant) {
-        if let Some(life) = seconds(self.shared.config.connection_life_time) {
-            self.pool.drop_idle(&mut self.net, |backend| backend.idle_since + life <= now);
+        if let Some(life) = seconds(self.sessions.shared.config.connection_life_time) {
+            self.sessions.pool.drop_idle(&mut self.net, |backend| backend.idle_since + life <= now);
         }
     }
 
     /// Whether new clients are welcome now. The others wait in the kernel, or for another worker.
     pub(super) fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        self.sessions.has_place()
             && !self.stopping
             && !self.leaving
             && !self.is_spent()
@@ -112,25 +112,25 @@ impl Worker {
     /// A client was taken: the next one is for a worker that has fewer, if one is there to take it.
     pub(super) fn share(&mut self) {
         let now = Instant::now();
-        let gives_way = self.sessions.len() > 1 && self.others_have_fewer();
+        let gives_way = self.sessions.places() > 1 && self.others_have_fewer();
         self.courtesy = gives_way.then(|| Courtesy { look: now + GLANCE, end: now + COURTESY });
     }
 
     fn others_have_fewer(&self) -> bool {
-        let segment = &self.shared.segment;
-        let others = (0..segment.sizes().workers).filter(|other| *other != self.shared.worker);
+        let segment = &self.sessions.shared.segment;
+        let others = (0..segment.sizes().workers).filter(|other| *other != self.sessions.shared.worker);
         others.map(|other| segment.worker(other)).any(|other| is_better(&other, self.row.sessions))
     }
 
     /// Whether more clients are there than `reserved_connections` leaves places for, this one included.
     pub(super) fn is_crowded(&self) -> bool {
-        let config = &self.shared.config;
+        let config = &self.sessions.shared.config;
         if config.reserved_connections <= 0 {
             return false;
         }
         let most = config.num_init_children.saturating_mul(config.sessions_per_child);
         let allowed = u64::try_from(most.saturating_sub(config.reserved_connections)).unwrap_or(0);
-        let segment = &self.shared.segment;
+        let segment = &self.sessions.shared.segment;
         (0..segment.sizes().workers).map(|worker| segment.worker(worker).sessions).sum::<u64>() > allowed
     }
 }

@@ -1,28 +1,32 @@
 //! A worker process: one event loop, up to `sessions_per_child` clients.
 //!
-//! A thin shell: it hands events to sessions and the pool, and does the errands they ask for. A panic inside a
-//! session ends that session only.
+//! A thin shell: it hands events to `session::Sessions`, and does the errands that these ask for.
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod command;
 mod events;
 mod life;
 mod setup;
+mod users;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use crate::auth::outside::{Answer, Outside};
+use crate::cluster::failover;
 use crate::config::ProcessManagementMode;
-use crate::net::{Names, Net, Wire};
-use crate::pool::Pool;
-use crate::session::{Ctx, Errand, Session, Shared};
-use crate::shm::{SessionRow, WorkerRow};
+use crate::net::{Names, Net};
+use crate::role::commands::Commands;
+use crate::session::{Ctx, Errand, Session, Sessions};
+use crate::shm::WorkerRow;
 use crate::supervisor::{ChildContext, Request, Ticket};
 use crate::sys;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::ticker::Ticker;
 use cancel::CancelConn;
+use command::Commander;
 use life::Courtesy;
+use users::Askers;
 
 /// Numbers of the descriptors that are watched besides sockets.
 const SIGNALS: usize = 0;
@@ -39,9 +43,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Freed memory that a worker keeps for the next bulk data, in bytes.
 const KEPT_MEMORY: u32 = 4 << 20;
 
-/// Exit code of a worker that cannot work.
-const FAILED: i32 = 4;
-
 /// One worker.
 struct Worker {
     net: Net,
@@ -49,18 +50,19 @@ struct Worker {
     ticker: Ticker,
     /// What the process was born with; its configuration is the one in force.
     context: ChildContext,
-    sessions: Vec<Option<Box<Session>>>,
-    /// Slots without a session.
-    free: Vec<u32>,
-    pool: Pool,
+    sessions: Sessions,
     /// For `log_hostname`.
     names: Names,
-    shared: Shared,
+    /// For `auth_query`.
+    askers: Askers,
+    /// For pool_hba.conf.
+    outside: Outside,
+    /// What sessions have asked of the supervisor.
+    commands: Commands<Commander>,
     cancels: Vec<Option<CancelConn>>,
     /// Clients that brought a cancel request and wait for its end.
     tickets: Vec<(Ticket, u32)>,
     last_ticket: u64,
-    generation: u64,
     last_tick: Instant,
     born: Instant,
     /// No new clients: a smart shutdown, or descriptors have run out until this moment.
@@ -72,6 +74,8 @@ struct Worker {
     courtesy: Option<Courtesy>,
     /// When the last client left.
     last_seen: Instant,
+    /// When the supervisor was told last that the roles of the nodes are in doubt.
+    doubted: Option<Instant>,
     row: WorkerRow,
 }
 
@@ -86,7 +90,7 @@ pub fn run(context: ChildContext) -> ! {
         }
         Err(e) => {
             crate::say!(Fatal, "worker cannot start: {}", e);
-            FAILED
+            super::FAILED
         }
     };
     sys::process::exit_now(code)
@@ -96,13 +100,14 @@ impl Worker {
     fn run(&mut self) -> i32 {
         loop {
             if let Some(code) = self.ended() {
-                self.drop_backends();
+                self.sessions.drop_backends(&mut self.net);
                 return code;
             }
+            self.sessions.tell_quiet();
             let timeout = self.timeout();
             if let Err(e) = self.listen().and_then(|()| self.net.wait(timeout)) {
                 crate::say!(Fatal, "worker cannot wait for events: {}", e);
-                return FAILED;
+                return super::FAILED;
             }
             self.look_around();
             while let Some(event) = self.net.next_event() {
@@ -117,24 +122,22 @@ impl Worker {
     /// What an event has set in motion within the worker, and what it has queued to be sent.
     fn settle(&mut self) {
         loop {
-            let outcomes = self.pool.outcomes();
-            let errands = std::mem::take(&mut self.shared.errands);
-            if outcomes.is_empty() && errands.is_empty() {
+            let errands = self.sessions.settle(&mut self.net);
+            if errands.is_empty() {
                 break;
-            }
-            for outcome in outcomes {
-                self.outcome(outcome);
             }
             for errand in errands {
                 self.errand(errand);
             }
         }
-        self.pool.publish(&self.shared.segment, self.shared.worker);
+        for slot in self.sessions.ended() {
+            self.released(slot);
+        }
         self.net.flush();
     }
 
     fn is_unused(&self) -> bool {
-        self.free.len() == self.sessions.len()
+        self.sessions.count() == 0
     }
 
     /// Takes clients as long as there is room, and says so to the other workers.
@@ -143,9 +146,10 @@ impl Worker {
         let listens = self.has_room() && self.knows_primary();
         if listens != self.row.listens {
             self.row.listens = listens;
-            self.shared.segment.set_worker(self.shared.worker, &self.row);
-            let dynamic = self.shared.config.process_management_mode == ProcessManagementMode::Dynamic;
-            if !listens && self.free.is_empty() && dynamic {
+            self.write_row();
+            let dynamic =
+                self.sessions.shared.config.process_management_mode == ProcessManagementMode::Dynamic;
+            if !listens && !self.sessions.has_place() && dynamic {
                 self.tell(&Request::Full);
             }
         }
@@ -154,7 +158,8 @@ impl Worker {
 
     /// The first clients wait until the primary has been found, which takes milliseconds when it is there.
     fn knows_primary(&self) -> bool {
-        self.shared.view.primary.is_some() || self.shared.now.duration_since(self.born) >= PATIENCE
+        self.sessions.shared.view.primary.is_some()
+            || self.sessions.shared.now.duration_since(self.born) >= PATIENCE
     }
 
     /// A worker without clients sleeps until something comes.
@@ -163,7 +168,7 @@ impl Worker {
             return Some(PATIENCE / 20);
         }
         let quiet = self.is_unused()
-            && self.pool.slots().all(|(_, b)| b.deadline.is_none())
+            && self.sessions.pool.slots().all(|(_, b)| b.deadline.is_none())
             && !self.net.is_closing()
             && self.cancels.iter().all(Option::is_none);
         let ticks = !quiet || self.full_until.is_some() || self.row.listens && self.net.misses_clients();
@@ -175,29 +180,15 @@ impl Worker {
     /// Once a turn: the time, and the state of the nodes if it has changed.
     fn look_around(&mut self) {
         let now = Instant::now();
-        self.shared.now = now;
-        let generation = self.shared.segment.generation();
-        if generation != self.generation {
-            self.generation = generation;
-            self.see_cluster();
+        if self.sessions.look_around(&mut self.net, now) {
+            self.settle();
         }
         if now.duration_since(self.last_tick) >= TICK {
             self.last_tick = now;
-            self.shared.unix_now = sys::clock::unix_seconds();
-            self.pool.unix_now = self.shared.unix_now;
+            self.sessions.shared.unix_now = sys::clock::unix_seconds();
+            self.sessions.pool.unix_now = self.sessions.shared.unix_now;
             self.tick(now);
             self.settle();
-        }
-    }
-
-    /// Something about the nodes has changed: connections to one that is gone are of no use.
-    fn see_cluster(&mut self) {
-        self.shared.view = setup::view(&self.shared.segment, &self.shared.config);
-        let view = &self.shared.view;
-        let gone = |node| !view.nodes.iter().any(|n| n.id == node && n.usable);
-        self.pool.drop_idle(&mut self.net, |backend| gone(backend.node));
-        for session in self.sessions.iter_mut().flatten() {
-            session.on_cluster_changed();
         }
     }
 
@@ -208,53 +199,29 @@ impl Worker {
         if self.full_until.is_some_and(|until| until <= now) {
             self.full_until = None;
         }
-        self.pool.tick(&mut self.net, now);
+        self.sessions.tick(&mut self.net, now);
         self.expire_connections(now);
         self.net.tick(now);
         self.tick_cancels();
-        for slot in 0..self.sessions.len() as u32 {
-            let Some(Some(session)) = self.sessions.get_mut(slot as usize) else { continue };
-            let late = session.deadline.is_some_and(|deadline| deadline <= now);
-            let idle = session.idle_for(now).filter(|idle| session.is_too_idle(&self.shared, *idle));
-            if late {
-                self.with_session(slot, |session, ctx| {
-                    session.shut(ctx, "57014", "canceling authentication due to timeout");
-                });
-            } else if idle.is_some() {
-                self.with_session(slot, |session, ctx| session.end_idle(ctx));
-            }
-        }
+        self.tick_commands(now);
     }
 
-    /// Runs a step of a session with all that it needs.
+    /// Runs a step of a session.
     fn with_session(&mut self, slot: u32, step: impl FnOnce(&mut Session, &mut Ctx<'_>)) {
-        let Some(mut session) = self.sessions.get_mut(slot as usize).and_then(Option::take) else { return };
-        crate::log::set_client(session.identity());
-        session.exchange_own(&mut self.shared);
-        let mut ctx = Ctx { wire: &mut self.net, pool: &mut self.pool, shared: &mut self.shared };
-        let done = catch_unwind(AssertUnwindSafe(|| step(&mut session, &mut ctx)));
-        crate::log::set_client(None);
-        let heard = crate::log::take_heard();
-        if done.is_ok() && (!heard.is_empty() || session.has_unheard()) {
-            session.pass_on(&mut ctx, heard);
-        }
-        session.exchange_own(&mut self.shared);
-        if done.is_err() {
-            self.close_client(session.client);
-            self.bury(slot);
-        } else if session.is_closed() {
-            self.release(slot);
-        } else if let Some(place) = self.sessions.get_mut(slot as usize) {
-            *place = Some(session);
-        }
+        self.sessions.with(&mut self.net, slot, step);
     }
 
-    fn release(&mut self, slot: u32) {
-        self.free.push(slot);
+    /// A session is over.
+    fn released(&mut self, slot: u32) {
         self.tickets.retain(|(_, client)| *client != slot);
-        self.row.sessions = (self.sessions.len() - self.free.len()) as u64;
         self.last_seen = Instant::now();
-        self.shared.segment.set_worker(self.shared.worker, &self.row);
+        self.write_row();
+    }
+
+    fn write_row(&mut self) {
+        self.row.sessions = self.sessions.count() as u64;
+        let shared = &self.sessions.shared;
+        shared.segment.set_worker(shared.worker, &self.row);
     }
 
     fn on_signal(&mut self, signal: Signal) -> Option<i32> {
@@ -274,66 +241,44 @@ impl Worker {
 
     /// Ends every session and every backend connection.
     fn stop_now(&mut self) -> i32 {
-        for slot in 0..self.sessions.len() as u32 {
-            self.with_session(slot, |session, ctx| {
-                session.shut(ctx, "57P01", "terminating connection due to administrator command");
-            });
-        }
-        self.drop_backends();
+        let message = "terminating connection due to administrator command";
+        self.sessions.shut_all(&mut self.net, "57P01", message);
+        self.sessions.drop_backends(&mut self.net);
         0
-    }
-
-    fn drop_backends(&mut self) {
-        let slots: Vec<u32> = self.pool.slots().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.pool.drop_backend(&mut self.net, slot);
-        }
     }
 
     fn errand(&mut self, errand: Errand) {
         match errand {
             Errand::Cancel { client, pid, key } => self.route_cancel(client, pid, key),
-            Errand::Unreachable { node, reason } => {
-                self.tell(&Request::BackendFailed { node, reason });
+            Errand::Unreachable { node, reason, cause } => {
+                self.tell(&Request::Nodes(failover::Request::Failed { node, reason, cause }));
+            }
+            Errand::Command { client, session, number, actor, command } => {
+                self.command(Commander { client, session, number }, actor, command);
+            }
+            Errand::User(user) => self.ask_for_user(user),
+            Errand::Ask { client, session, question } => {
+                if let Err(text) = self.outside.ask((client, session), question) {
+                    self.with_session(client, |session, ctx| {
+                        session.on_outside_answer(ctx, Answer::Failed(text))
+                    });
+                }
+            }
+            Errand::RolesDoubted => {
+                let now = self.sessions.shared.now;
+                if self.doubted.is_none_or(|at| now.duration_since(at) >= TICK) {
+                    self.doubted = Some(now);
+                    self.tell(&Request::RolesDoubted);
+                }
             }
         }
     }
 
     /// Asks the supervisor for something; if it does not listen, somebody else will ask again.
     fn tell(&mut self, request: &Request) {
-        if let Err(e) = self.context.supervisor.send(request) {
-            crate::say!(Warning, "the supervisor does not take requests: {}", e);
+        match self.context.supervisor.send(request) {
+            Ok(()) => self.commands.note_other(),
+            Err(e) => crate::say!(Warning, "the supervisor does not take requests: {}", e),
         }
-    }
-
-    /// The session's panic is its own: its client and its backends go, the others stay.
-    fn bury(&mut self, slot: u32) {
-        let lost: Vec<u32> =
-            self.pool.slots().filter(|(_, b)| b.session == Some(slot)).map(|(slot, _)| slot).collect();
-        for backend in lost {
-            self.pool.drop_backend(&mut self.net, backend);
-        }
-        if let Some(place) = self.sessions.get_mut(slot as usize) {
-            *place = None;
-        }
-        // Its cancel key must not find the slot's next session.
-        self.shared.segment.set_session(self.shared.worker, slot as usize, &SessionRow::default());
-        if !self.free.contains(&slot) {
-            self.release(slot);
-        }
-    }
-
-    fn close_client(&mut self, conn: crate::net::ConnId) {
-        let mut out = Vec::new();
-        let notice = crate::wire::backend::Notice {
-            severity: "FATAL",
-            code: "XX000",
-            message: "internal error of pgbalancer, see its log",
-            detail: None,
-            hint: None,
-        };
-        crate::wire::backend::put_error(&mut out, &notice);
-        self.net.send(conn, &out);
-        self.net.close_when_sent(conn);
     }
 }

@@ -3,27 +3,32 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::users::Askers;
 use super::{RESOLVER, SIGNALS, SUPERVISOR, TICK, TICKER, Worker};
 use crate::auth::hba::{self, Hba};
+use crate::auth::outside::Outside;
 use crate::auth::pool_passwd::{self, PoolPasswd};
 use crate::auth::scram;
 use crate::cluster::relcache::RelCache;
-use crate::cluster::view::{ClusterView, NodeView};
+use crate::cluster::users::Users;
+use crate::cluster::view::ClusterView;
 use crate::config::{Config, IoMethod};
-use crate::net::{Listener, Method, Names, Net, Resolver};
-use crate::pool::{self, Pool, Site};
+use crate::log::{Level, Line};
+use crate::net::{Method, Names, Net, Resolver};
+use crate::pool::{self, Connectors, Pool};
+use crate::role::commands::Commands;
 use crate::route::RouteConfig;
-use crate::session::{Laggards, Random, Shared};
-use crate::shm::{NodeStatus, Segment, WorkerRow};
+use crate::session::{Laggards, Random, Sessions, Shared};
+use crate::shm::{Segment, WorkerRow};
 use crate::sql;
-use crate::supervisor::{self, ChildContext, ListenerKind};
+use crate::supervisor::ChildContext;
 use crate::sys;
 use crate::sys::signals::Signals;
 use crate::sys::ticker::Ticker;
+use crate::tls::{Acceptor, TlsError};
 
 /// Statement texts whose facts are kept, and their bytes.
 const FACTS: usize = 4096;
@@ -37,32 +42,37 @@ impl Worker {
         let ticker = Ticker::new(TICK)?;
         net.watch(ticker.as_raw_fd(), TICKER)?;
         let waker = net.waker(RESOLVER)?;
-        let (resolver, names) = (Resolver::new(waker.clone()), Names::new(waker));
+        let (resolver, names) = (Resolver::new(waker.clone()), Names::new(waker.clone()));
+        let askers = Askers::new(waker.clone());
         let shared = shared(&context);
-        let pool = Pool::new(
-            pool_settings(&context.config),
+        let mut pool = Pool::new(
+            pool::Settings::configured(&context.config),
             Rc::clone(&shared.passwords),
             resolver,
             Box::new(|| scram::nonce(&mut sys::random::fill)),
         );
+        pool.unix_now = shared.unix_now;
+        pool.connectors = read_connectors(&context).unwrap_or_else(|e| {
+            crate::say!(Error, "no server is connected to with TLS: {}", e);
+            Connectors::new()
+        });
         let row =
             WorkerRow { pid: sys::process::own_id(), started_at: shared.unix_now, ..WorkerRow::default() };
         context.segment.set_worker(context.index, &row);
         sys::title::set("wait for connection request");
-        let sessions = context.config.sessions_per_child.max(1) as usize;
+        let places = context.config.sessions_per_child.max(1) as usize;
         let now = shared.now;
         Ok(Worker {
-            generation: context.segment.generation(),
             net,
             signals,
             ticker,
-            sessions: (0..sessions).map(|_| None).collect(),
-            free: (0..sessions as u32).rev().collect(),
-            pool,
+            sessions: Sessions::new(places, pool, shared),
             names,
+            askers,
+            outside: Outside::new(waker),
             last_tick: now,
             born: now,
-            shared,
+            commands: Commands::new(&context.config),
             cancels: Vec::new(),
             tickets: Vec::new(),
             last_ticket: 0,
@@ -71,6 +81,7 @@ impl Worker {
             full_until: None,
             courtesy: None,
             last_seen: now,
+            doubted: None,
             row,
             context,
         })
@@ -79,21 +90,28 @@ impl Worker {
     /// HUP: takes what may change. What is wrong is left as it was; the supervisor has said so in the log.
     pub(super) fn reload(&mut self) {
         self.context.reload();
-        let (context, shared) = (&self.context, &mut self.shared);
+        self.commands.reload(&self.context.config);
+        let (context, shared) = (&self.context, &mut self.sessions.shared);
         shared.config = Rc::new(context.config.clone());
         shared.routes = Rc::new(RouteConfig::from(&context.config));
         shared.passwords = Rc::new(read_passwords(context));
+        shared.users.forget();
         shared.relations = relations(&context.config, context.segment);
         match read_hba(context) {
             Ok(rules) => shared.hba = rules,
             Err(e) => crate::say!(Warning, "the old rules of pool_hba.conf stay in force: {}", e),
         }
-        self.pool.settings = pool_settings(&context.config);
-        self.pool.passwords = Rc::clone(&shared.passwords);
-        for session in self.sessions.iter_mut().flatten() {
-            session.on_reload(&self.shared);
+        let tls = read_acceptor(context).and_then(|acceptor| Ok((acceptor, read_connectors(context)?)));
+        match tls {
+            Ok((acceptor, connectors)) => {
+                shared.tls = acceptor;
+                self.sessions.pool.connectors = connectors;
+            }
+            Err(e) => crate::say!(Debug1, "the old certificates stay in force: {}", e),
         }
-        self.see_cluster();
+        self.sessions.pool.settings = pool::Settings::configured(&context.config);
+        self.sessions.pool.passwords = Rc::clone(&self.sessions.shared.passwords);
+        self.sessions.on_reload(&mut self.net);
     }
 }
 
@@ -104,15 +122,20 @@ fn shared(context: &ChildContext) -> Shared {
         config: Rc::new(config.clone()),
         routes: Rc::new(RouteConfig::from(config)),
         segment: context.segment,
-        view: view(&context.segment, config),
+        view: ClusterView::of(&context.segment, config),
         facts: sql::Cache::new(FACTS),
         relations: relations(config, context.segment),
         laggards: Laggards::default(),
         passwords: Rc::new(read_passwords(context)),
+        users: Users::default(),
         // Without its rules nobody is let in: `check` of no rules refuses.
         hba: read_hba(context).unwrap_or_else(|e| {
             crate::say!(Error, "no client is let in: {}", e);
             Some(Hba::default())
+        }),
+        tls: read_acceptor(context).unwrap_or_else(|e| {
+            crate::say!(Error, "no client gets TLS: {}", e);
+            None
         }),
         now: Instant::now(),
         unix_now: sys::clock::unix_seconds(),
@@ -122,69 +145,18 @@ fn shared(context: &ChildContext) -> Shared {
     }
 }
 
-/// `auto` looks again here: a limit may bind this process that did not bind the supervisor at its start.
+/// Looks again whether io_uring is allowed: a limit may bind this process that did not bind the supervisor at its start.
 fn open_net(context: &mut ChildContext) -> io::Result<Net> {
-    let listeners = std::mem::take(&mut context.listeners).into_iter().map(listener).collect();
-    let method = match context.config.io_wanted() {
-        IoMethod::IoUring => Method::IoUring,
-        IoMethod::Epoll => Method::Epoll,
-        IoMethod::Auto => Method::Auto,
-    };
-    Net::new(method, listeners)
-}
-
-fn listener(listener: supervisor::Listener) -> Listener {
-    match listener.kind {
-        ListenerKind::Tcp(_) => Listener::tcp(listener.fd),
-        ListenerKind::Unix(_) => Listener::unix(listener.fd),
-    }
-}
-
-/// The state of the nodes as routing sees it.
-pub(super) fn view(segment: &Segment, config: &Config) -> ClusterView {
-    let primary = segment.primary();
-    let nodes: Vec<NodeView> = config
-        .backends()
-        .into_iter()
-        .map(|backend| {
-            let row = segment.node(backend.id);
-            NodeView {
-                id: backend.id,
-                usable: matches!(row.status, NodeStatus::Waiting | NodeStatus::Up),
-                weight: backend.weight,
-                is_primary: primary == Some(backend.id),
-                lag_bytes: row.probe.lag_bytes,
-                lag_micros: row.probe.lag_micros,
-            }
-        })
-        .collect();
-    let usable = |id: &usize| nodes.iter().any(|node| node.id == *id && node.usable);
-    let main = nodes.iter().find(|node| node.usable).map(|node| node.id);
-    ClusterView { primary: primary.filter(usable), main, nodes }
-}
-
-fn pool_settings(config: &Config) -> pool::Settings {
-    let sites = config.backends().into_iter().map(|backend| Site {
-        node: backend.id,
-        host: backend.hostname,
-        port: backend.port,
-        connect_timeout: connect_timeout(*config.connect_timeout.get(backend.id)),
-    });
-    pool::Settings {
-        sites: sites.collect(),
-        connection_cache: config.connection_cache,
-        limit: (config.max_pool.max(1) * config.sessions_per_child.max(1)) as usize,
-        reset_queries: config.reset_query_list.clone(),
-        log_per_node_statement: config.log_per_node_statement,
-    }
-}
-
-/// Zero means for ever, as in pgpool-II; a day is long enough for that.
-fn connect_timeout(milliseconds: i64) -> Duration {
-    match u64::try_from(milliseconds) {
-        Ok(0) | Err(_) => Duration::from_secs(86_400),
-        Ok(milliseconds) => Duration::from_millis(milliseconds),
-    }
+    let listeners = std::mem::take(&mut context.listeners).into_iter().map(Into::into).collect();
+    let wanted = context.config.io_wanted();
+    let method = if wanted == IoMethod::Epoll { Method::Epoll } else { Method::IoUring };
+    // A client and a backend or two each, and what else the process watches.
+    let sockets = usize::try_from(context.config.sessions_per_child).unwrap_or(1).saturating_mul(3);
+    Net::new(method, sockets, listeners, |error| {
+        let level = if wanted == IoMethod::Auto { Level::Debug1 } else { Level::Warning };
+        let line = Line::new(level, format!("io_uring: {error}; this process waits with epoll"));
+        line.hint("Rings count as locked memory: raise the limit (ulimit -l, LimitMEMLOCK).").emit();
+    })
 }
 
 fn relations(config: &Config, segment: Segment) -> RelCache {
@@ -192,35 +164,26 @@ fn relations(config: &Config, segment: Segment) -> RelCache {
     RelCache::new(config.relcache_size.max(1) as usize, expire, segment, config.enable_shared_relcache)
 }
 
-/// A missing file means that no user has a password here.
 fn read_passwords(context: &ChildContext) -> PoolPasswd {
-    let Some(path) = &context.files.pool_passwd else { return PoolPasswd::default() };
-    match pool_passwd::load(path) {
-        Ok((passwords, notes)) => {
-            for note in notes {
-                crate::say!(Warning, "{}", note);
-            }
-            passwords
-        }
-        Err(e) => {
-            crate::say!(Debug1, "no passwords are read from {}: {}", path.display(), e);
-            PoolPasswd::default()
-        }
+    let files = &context.files;
+    let (passwords, notes) = pool_passwd::load(files.pool_passwd.as_deref(), &files.key);
+    for note in notes {
+        crate::say!(Warning, "{}", note);
     }
+    passwords
+}
+
+fn read_acceptor(context: &ChildContext) -> Result<Option<Rc<Acceptor>>, TlsError> {
+    Ok(context.config.acceptor(&context.ticket_keys)?.map(Rc::new))
+}
+
+fn read_connectors(context: &ChildContext) -> Result<Connectors, TlsError> {
+    let connectors = context.config.connectors()?;
+    Ok(connectors.into_iter().map(|(node, connector)| (node, Rc::new(connector))).collect())
 }
 
 fn read_hba(context: &ChildContext) -> Result<Option<Hba>, String> {
-    if !context.config.enable_pool_hba {
-        return Ok(None);
-    }
-    let path = &context.files.hba;
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let beside = |name: &str| path.parent().unwrap_or(Path::new("")).join(name);
-    let mut include = |name: &str| std::fs::read_to_string(beside(name));
-    hba::parse(&text, &path.to_string_lossy(), &mut include).map(Some).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        lines.join("; ")
-    })
+    context.config.enable_pool_hba.then(|| hba::load(&context.files.hba)).transpose()
 }
 
 fn seed() -> u64 {

@@ -117,12 +117,14 @@ fn a_name_without_an_end_is_not_collected() {
 }
 
 #[test]
-fn a_node_that_cannot_join_the_transaction_fails_the_statement() {
+fn what_a_node_cannot_do_that_cannot_join_the_transaction_is_done_by_the_lead() {
     let mut rig = Rig::new("");
     rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
     rig.client(&query("SELECT 1"));
     rig.node(STANDBY, &error(TxStatus::Idle));
-    assert_eq!(rig.client_got(), ["E 08006", "Z T"]);
+    assert_eq!((rig.client_got(), rig.sent_to(PRIMARY)), (Vec::new(), vec!["Q SELECT 1".to_owned()]));
+    rig.node(PRIMARY, &complete("SELECT 1", TxStatus::InTransaction));
+    assert_eq!(rig.client_got(), ["C", "Z T"]);
     rig.run("COMMIT", PRIMARY, "COMMIT", TxStatus::Idle);
 }
 
@@ -130,36 +132,10 @@ fn a_node_that_cannot_join_the_transaction_fails_the_statement() {
 fn a_primary_that_does_not_take_a_setting_is_not_asked_for_ever() {
     let mut rig = Rig::new("");
     rig.run("SET search_path TO a", PRIMARY, "SET", TxStatus::Idle);
-    rig.lose(PRIMARY, 0);
+    rig.lose(PRIMARY);
     rig.client(&query("INSERT INTO t VALUES (1)"));
     rig.node(PRIMARY, &error(TxStatus::Idle));
     assert_eq!(rig.client_got(), ["E 08006", "Z I"]);
-}
-
-#[test]
-fn portals_of_a_lost_node_are_forgotten() {
-    let mut rig = Rig::new("");
-    rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
-    rig.client(&parse_bind_execute("", "SELECT 1"));
-    rig.node(STANDBY, &complete("BEGIN", TxStatus::InTransaction));
-    rig.node(STANDBY, &answer_pbe(true, TxStatus::InTransaction));
-    rig.lose(STANDBY, 0);
-    rig.sent_to(PRIMARY);
-    rig.client(b"E\0\0\0\x09\0\0\0\0\0");
-    assert_eq!(rig.sent_to(PRIMARY), ["E"]);
-}
-
-#[test]
-fn a_lost_node_ends_each_batch_with_an_error_of_its_own() {
-    let mut rig = Rig::new("");
-    let mut two = parse_bind_execute("", "SELECT 1");
-    two.extend(parse_bind_execute("", "SELECT 2"));
-    two.extend(parse("", "SELECT 3"));
-    rig.client(&two);
-    rig.lose(STANDBY, 2);
-    assert_eq!(rig.client_got(), ["E 08006", "Z I", "E 08006", "Z I", "E 08006"]);
-    rig.client(SYNC);
-    assert_eq!(rig.client_got(), ["Z I"]);
 }
 
 #[test]
@@ -348,5 +324,64 @@ fn a_write_that_was_just_parsed_is_remembered_as_one() {
         }
         rig.client(&query("SELECT 2"));
         assert_eq!(rig.sent_to(next), ["Q SELECT 2"], "{sql}");
+    }
+}
+
+/// A server that finds nothing in its catalog.
+fn answer_questions(rig: &mut Rig) {
+    while rig.sent_to(PRIMARY).first().is_some_and(|sent| sent.contains("pg_catalog")) {
+        rig.node(PRIMARY, &complete("SELECT 0", TxStatus::Idle));
+    }
+}
+
+#[test]
+fn what_is_written_behind_a_write_without_a_pause_is_told_when_it_is_done() {
+    let mut rig = Rig::new("read_after_write = global");
+    let insert = |rig: &mut Rig| {
+        rig.client(&parse_bind_execute("", "INSERT INTO a VALUES (1)"));
+        answer_questions(rig);
+    };
+    insert(&mut rig);
+    rig.node(PRIMARY, &answer_pbe(true, TxStatus::Idle));
+    let before = rig.shared.segment.commits();
+    insert(&mut rig);
+    insert(&mut rig);
+    rig.node(PRIMARY, &answer_pbe(true, TxStatus::Idle));
+    let first = rig.shared.segment.commits();
+    rig.node(PRIMARY, &answer_pbe(true, TxStatus::Idle));
+    let second = rig.shared.segment.commits();
+    assert!(before < first && first < second, "{before} {first} {second}");
+}
+
+#[test]
+fn a_transaction_that_begins_behind_a_batch_and_writes_reads_where_it_wrote() {
+    let mut rig = Rig::new("");
+    rig.client(&parse_bind_execute("", "INSERT INTO a VALUES (1)"));
+    let mut batch = parse_bind_execute("", "BEGIN");
+    batch.truncate(batch.len() - SYNC.len());
+    batch.extend(parse_bind_execute("", "INSERT INTO a VALUES (2)"));
+    rig.client(&batch);
+    rig.node(PRIMARY, &answer_pbe(true, TxStatus::Idle));
+    let mut answer = b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x0aBEGIN\0".to_vec();
+    answer.extend(answer_pbe(true, TxStatus::InTransaction));
+    rig.node(PRIMARY, &answer);
+    rig.sent_to(PRIMARY);
+    rig.client(&query("SELECT n FROM a"));
+    assert_eq!(rig.sent_to(PRIMARY), ["Q SELECT n FROM a"]);
+}
+
+#[test]
+fn what_execute_writes_is_told_to_others() {
+    let mut rig = Rig::new("read_after_write = global");
+    rig.run("PREPARE p AS INSERT INTO a VALUES (1)", PRIMARY, "PREPARE", TxStatus::Idle);
+    for form in ["simple", "extended"] {
+        let before = rig.shared.segment.commits();
+        rig.client(&if form == "simple" { query("EXECUTE p") } else { parse_bind_execute("", "EXECUTE p") });
+        answer_questions(&mut rig);
+        match form {
+            "simple" => rig.node(PRIMARY, &complete("INSERT 0 1", TxStatus::Idle)),
+            _ => rig.node(PRIMARY, &answer_pbe(true, TxStatus::Idle)),
+        }
+        assert!(rig.shared.segment.commits() > before, "{form}");
     }
 }

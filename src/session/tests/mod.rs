@@ -1,10 +1,14 @@
 //! The session's behaviour, without a socket.
 #![forbid(unsafe_code)]
 
+mod deaths;
 mod hangs;
+mod outlive;
+mod pausing;
 mod random;
 mod rig;
 mod server;
+mod within;
 
 use rig::{PRIMARY, Rig, STANDBY, complete, error, query};
 
@@ -262,27 +266,9 @@ fn close_of_a_statement_is_answered_once() {
 fn a_lost_idle_standby_costs_nothing() {
     let mut rig = Rig::new("");
     rig.run("SELECT 1", STANDBY, "SELECT 1", TxStatus::Idle);
-    rig.lose(STANDBY, 0);
+    rig.lose(STANDBY);
     assert_eq!(rig.client_got(), NOTHING);
     rig.run("SELECT 2", STANDBY, "SELECT 1", TxStatus::Idle);
-}
-
-#[test]
-fn a_statement_on_a_lost_node_fails_and_the_session_lives() {
-    let mut rig = Rig::new("");
-    rig.client(&query("SELECT 1"));
-    rig.lose(STANDBY, 1);
-    assert_eq!(rig.client_got(), ["E 08006", "Z I"]);
-    rig.run("SELECT 2", STANDBY, "SELECT 1", TxStatus::Idle);
-}
-
-#[test]
-fn a_lost_lead_ends_the_session() {
-    let mut rig = Rig::new("");
-    rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
-    rig.lose(PRIMARY, 0);
-    assert_eq!(rig.client_got(), ["E 08006"]);
-    assert!(rig.session.is_closed());
 }
 
 #[test]
@@ -500,4 +486,57 @@ fn what_is_written_in_the_batch_that_begins_a_transaction_is_remembered() {
     rig.node(PRIMARY, &answer);
     rig.client(&query("SELECT 1"));
     assert_eq!(rig.sent_to(PRIMARY), ["Q SELECT 1"], "a standby does not have what it has written");
+}
+
+/// Transactions committed and aborted, connections that were there and that were opened, on both nodes.
+fn counted(rig: &Rig) -> [u64; 4] {
+    let of = |node| rig.shared.segment.node_totals(node);
+    let both = [of(PRIMARY), of(STANDBY)];
+    let sum = |count: fn(&crate::shm::Totals) -> u64| both.iter().map(count).sum::<u64>();
+    [sum(|of| of.committed), sum(|of| of.aborted), sum(|of| of.pool_hits), sum(|of| of.pool_misses)]
+}
+
+#[test]
+fn transactions_are_counted_by_their_ends() {
+    let mut rig = Rig::new("");
+    let ends = |rig: &Rig| counted(rig)[..2].to_vec();
+    rig.run("SELECT 1", STANDBY, "SELECT 1", TxStatus::Idle);
+    assert_eq!(ends(&rig), [1, 0]);
+    rig.client(&query("SELECT 1/0"));
+    rig.node(STANDBY, &error(TxStatus::Idle));
+    assert_eq!(ends(&rig), [1, 1]);
+    rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
+    rig.run("INSERT INTO t VALUES (1)", PRIMARY, "INSERT 0 1", TxStatus::InTransaction);
+    assert_eq!(ends(&rig), [1, 1], "it has not ended");
+    rig.run("COMMIT", PRIMARY, "COMMIT", TxStatus::Idle);
+    assert_eq!(ends(&rig), [2, 1]);
+    rig.run("BEGIN", PRIMARY, "BEGIN", TxStatus::InTransaction);
+    rig.run("ROLLBACK AND CHAIN", PRIMARY, "ROLLBACK", TxStatus::InTransaction);
+    rig.run("COMMIT AND CHAIN", PRIMARY, "COMMIT", TxStatus::InTransaction);
+    assert_eq!(ends(&rig), [3, 2]);
+    // What the client leaves open comes to nothing.
+    rig.step(|session, ctx| session.on_client_closed(ctx));
+    assert_eq!(ends(&rig), [3, 3]);
+}
+
+#[test]
+fn a_transaction_that_begins_and_ends_in_one_string_is_one() {
+    let mut rig = Rig::new("");
+    let mut out = Vec::new();
+    for tag in ["BEGIN", "INSERT 0 1"] {
+        crate::wire::backend::put_command_complete(&mut out, tag);
+    }
+    out.extend_from_slice(&complete("COMMIT", TxStatus::Idle));
+    rig.client(&query("BEGIN; INSERT INTO t VALUES (1); COMMIT"));
+    rig.node(PRIMARY, &out);
+    assert_eq!(counted(&rig)[..2], [1, 0]);
+}
+
+#[test]
+fn connections_that_were_there_and_that_had_to_be_opened_are_counted() {
+    let mut rig = Rig::new("");
+    assert_eq!(counted(&rig)[2..], [0, 1], "the primary's, for its greeting");
+    rig.run("SELECT 1", STANDBY, "SELECT 1", TxStatus::Idle);
+    rig.run("SELECT 2", STANDBY, "SELECT 1", TxStatus::Idle);
+    assert_eq!(counted(&rig)[2..], [0, 2]);
 }

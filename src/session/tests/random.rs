@@ -2,6 +2,9 @@
 //! it gets from a server.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 
 use super::bind_portal;
@@ -44,9 +47,9 @@ const STRINGS: [&str; 5] = [
 const NAMES: [&str; 3] = ["", "a", "b"];
 
 /// One step of a client: which, with which name, with which text.
-type Step = (u8, u8, u8);
+pub(super) type Step = (u8, u8, u8);
 
-fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0u8..32, 0u8..3, 0u8..TEXTS.len() as u8), 1..most)
 }
 
@@ -75,7 +78,7 @@ fn simple(out: &mut Vec<u8>, step: Step) {
 }
 
 /// Any message.
-fn message(out: &mut Vec<u8>, step: Step) {
+pub(super) fn message(out: &mut Vec<u8>, step: Step) {
     let name = name(step);
     match step.0 {
         0..=4 => simple(out, step),
@@ -156,29 +159,49 @@ impl Cuts {
 }
 
 /// A session between a client and two servers, everything in pieces.
-struct World {
-    rig: Rig,
-    servers: [Server; 2],
+pub(super) struct World {
+    pub(super) rig: Rig,
+    pub(super) servers: [Server; 2],
     /// Bytes on their way to each server, and how much of its output has been delivered.
     wires: [Vec<u8>; 2],
     cuts: Cuts,
-    got: Vec<u8>,
+    pub(super) got: Vec<u8>,
+    /// How often a server may still die.
+    pub(super) deaths: usize,
+    /// What the servers have committed.
+    pub(super) committed: Rc<RefCell<Vec<String>>>,
 }
 
 impl World {
-    fn new(cuts: Vec<u16>) -> World {
+    pub(super) fn new(cuts: Vec<u16>) -> World {
         World {
             rig: Rig::new(""),
             servers: [Server::new(false), Server::new(true)],
             wires: [Vec::new(), Vec::new()],
             cuts: Cuts(cuts, 0),
             got: Vec::new(),
+            deaths: 0,
+            committed: Rc::default(),
+        }
+    }
+
+    /// A server dies, what was on its way is lost, and it is there again at once, with nothing but what it had committed.
+    fn die(&mut self, node: usize) {
+        self.deaths -= 1;
+        self.wires[node].clear();
+        self.servers[node] = Server::with_ledger(node == STANDBY, &self.committed);
+        if self.rig.has(node) {
+            self.rig.lose(node);
         }
     }
 
     /// Lets something happen; false when nothing is on its way any more.
     fn turn(&mut self) -> bool {
         let mut moved = false;
+        if self.deaths > 0 && self.cuts.next(8) == 0 {
+            let node = self.cuts.next(2);
+            self.die(node);
+        }
         for node in [PRIMARY, STANDBY] {
             let conn = self.rig.conn(node);
             self.wires[node].extend(self.rig.wire.sent.remove(&conn).unwrap_or_default());
@@ -199,7 +222,7 @@ impl World {
         moved
     }
 
-    fn send(&mut self, mut bytes: &[u8]) {
+    pub(super) fn send(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at((self.cuts.next(100) + 1).min(bytes.len()));
             self.rig.client(now);
@@ -210,7 +233,7 @@ impl World {
         }
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             if !self.turn() {
                 return;
@@ -220,7 +243,7 @@ impl World {
     }
 }
 
-fn stream(steps: &[Step], put: impl Fn(&mut Vec<u8>, Step)) -> Vec<u8> {
+pub(super) fn stream(steps: &[Step], put: impl Fn(&mut Vec<u8>, Step)) -> Vec<u8> {
     let mut out = Vec::new();
     for step in steps {
         put(&mut out, *step);
@@ -229,8 +252,30 @@ fn stream(steps: &[Step], put: impl Fn(&mut Vec<u8>, Step)) -> Vec<u8> {
     out
 }
 
-fn show(bytes: &[u8]) -> String {
+pub(super) fn show(bytes: &[u8]) -> String {
     words(bytes, true).join(" ")
+}
+
+impl World {
+    /// Whether all that was sent has its answer, and one more question gets one more.
+    pub(super) fn is_answered(&mut self, bytes: &[u8]) -> Result<(), TestCaseError> {
+        if self.servers.iter().any(Server::copies) {
+            self.send(b"c\0\0\0\x04S\0\0\0\x04");
+            self.settle();
+        }
+        let got = || String::from_utf8_lossy(&self.got);
+        prop_assert!(!self.rig.session.is_closed(), "closed: {} {:?}", show(bytes), got());
+        let asked = words(bytes, true).iter().filter(|w| w.starts_with(['Q', 'F', 'S'])).count() + 1;
+        let ready = words(&self.got, false).iter().filter(|w| w.starts_with('Z')).count();
+        prop_assert!(ready <= asked, "{ready} ReadyForQuery for {asked}: {}", show(bytes));
+        prop_assert!(self.rig.session.is_waiting_for_nothing(), "hangs: {}", show(bytes));
+        self.got.clear();
+        self.send(b"S\0\0\0\x04");
+        self.settle();
+        let last = words(&self.got, false);
+        prop_assert_eq!(last.len(), 1, "{:?} after {}", last, show(bytes));
+        Ok(())
+    }
 }
 
 proptest! {
@@ -246,21 +291,7 @@ proptest! {
         let mut world = World::new(cuts);
         world.send(&bytes);
         world.settle();
-        if world.servers.iter().any(Server::copies) {
-            world.send(b"c\0\0\0\x04S\0\0\0\x04");
-            world.settle();
-        }
-        prop_assert!(!world.rig.session.is_closed());
-        let asked = words(&bytes, true).iter().filter(|w| w.starts_with(['Q', 'F', 'S'])).count() + 1;
-        let ready = words(&world.got, false).iter().filter(|w| w.starts_with('Z')).count();
-        prop_assert!(ready <= asked, "{ready} ReadyForQuery for {asked}: {}", show(&bytes));
-        prop_assert!(world.rig.session.is_waiting_for_nothing(), "hangs: {}", show(&bytes));
-        // One more question gets one more answer.
-        world.got.clear();
-        world.send(b"S\0\0\0\x04");
-        world.settle();
-        let last = words(&world.got, false);
-        prop_assert_eq!(last.len(), 1, "{:?} after {}", last, show(&bytes));
+        world.is_answered(&bytes)?;
     }
 
     /// What drivers send is answered message by message as one server would.

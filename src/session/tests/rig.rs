@@ -14,13 +14,13 @@ use crate::net::{Address, ConnId, Owner, Peer, Resolver, Waker, Wire};
 use crate::pool::{Outcome, Phase, Pool, Settings, Site};
 use crate::route::RouteConfig;
 use crate::session::{Ctx, Errand, Laggards, Lost, Random, Session, Shared};
-use crate::shm::{Segment, Sizes};
+use crate::shm::{Hold, Segment, Sizes};
 use crate::wire::backend::{self, TxStatus};
 use crate::wire::{frame, frontend};
 
 pub(super) const PRIMARY: NodeId = 0;
 pub(super) const STANDBY: NodeId = 1;
-const CLIENT: ConnId = ConnId::NONE;
+pub(super) const CLIENT: ConnId = ConnId::NONE;
 
 /// Sockets that remember.
 #[derive(Default)]
@@ -58,6 +58,8 @@ impl Wire for FakeWire {
         self.closed.push(id);
     }
 
+    fn secure(&mut self, _id: ConnId, _owner: Owner, _ssl: openssl::ssl::Ssl, _already: &[u8]) {}
+
     fn connect(&mut self, _: &Address, owner: Owner) -> std::io::Result<ConnId> {
         self.last += 1;
         let id = ConnId::new(self.last, 0);
@@ -72,17 +74,23 @@ pub(super) struct Rig {
     pub(super) pool: Pool,
     pub(super) shared: Shared,
     pub(super) session: Session,
+    /// Nodes that take no connections.
+    refusing: Vec<NodeId>,
 }
 
 impl Rig {
     /// A session that is in, as user `u` in database `d`; reads go to the standby.
     pub(super) fn new(conf: &str) -> Rig {
         let mut rig = Rig::bare(conf);
+        rig.log_in();
+        rig
+    }
+
+    fn log_in(&mut self) {
         let mut packet = Vec::new();
         frontend::put_startup(&mut packet, crate::wire::PROTOCOL_3_0, &[("user", "u"), ("database", "d")]);
-        rig.client(&packet);
-        rig.client_got();
-        rig
+        self.client(&packet);
+        self.client_got();
     }
 
     /// A client that has said nothing yet.
@@ -111,6 +119,7 @@ impl Rig {
         let node = |id, is_primary, weight| NodeView {
             id,
             usable: true,
+            orderly: false,
             weight,
             is_primary,
             lag_bytes: Some(0),
@@ -120,6 +129,7 @@ impl Rig {
             nodes: vec![node(PRIMARY, true, 0.0), node(STANDBY, false, 1.0)],
             primary: Some(PRIMARY),
             main: Some(PRIMARY),
+            ..ClusterView::default()
         };
         let sizes = Sizes {
             workers: 1,
@@ -140,7 +150,9 @@ impl Rig {
             laggards: Laggards::default(),
             relations: RelCache::new(64, Duration::ZERO, segment, true),
             passwords: Rc::default(),
+            users: Default::default(),
             hba: None,
+            tls: None,
             now,
             unix_now: 0,
             random: Random::new(1),
@@ -155,7 +167,7 @@ impl Rig {
             Box::new(|| "nonce".into()),
         );
         let session = Session::new(0, CLIENT, Peer::Local, now, None);
-        Rig { wire: FakeWire::default(), pool, shared, session }
+        Rig { wire: FakeWire::default(), pool, shared, session, refusing: Vec::new() }
     }
 
     /// Runs a step of the session, and opens what it asks for.
@@ -172,6 +184,10 @@ impl Rig {
     fn open_connections(&mut self) {
         for (_, owner) in std::mem::take(&mut self.wire.connecting) {
             let Owner::Backend(slot) = owner else { continue };
+            if self.pool.peek(slot).is_none_or(|backend| self.refusing.contains(&backend.node)) {
+                self.pool.on_closed(&mut self.wire, slot, "refused", self.shared.now);
+                continue;
+            }
             self.pool.on_connected(&mut self.wire, slot);
             let mut answer = Vec::new();
             backend::put_auth_ok(&mut answer);
@@ -184,8 +200,13 @@ impl Rig {
             }
         }
         for outcome in self.pool.outcomes() {
-            if let Outcome::Ready { backend, .. } = outcome {
-                self.step(|session, ctx| session.on_backend_ready(ctx, backend));
+            match outcome {
+                Outcome::Ready { backend, .. } => {
+                    self.step(|session, ctx| session.on_backend_ready(ctx, backend));
+                }
+                Outcome::Failed { node, failure, .. } => {
+                    self.step(|session, ctx| session.on_backend_failed(ctx, node, &failure));
+                }
             }
         }
     }
@@ -193,7 +214,9 @@ impl Rig {
     fn slot(&self, node: NodeId) -> Option<u32> {
         self.pool
             .slots()
-            .find(|(_, b)| b.node == node && matches!(b.phase, Phase::Leased))
+            .find(|(_, b)| {
+                b.node == node && b.session == Some(self.session.slot) && matches!(b.phase, Phase::Leased)
+            })
             .map(|(slot, _)| slot)
     }
 
@@ -209,12 +232,81 @@ impl Rig {
     }
 
     /// The node's connection breaks.
-    pub(super) fn lose(&mut self, node: NodeId, queries: u32) {
+    pub(super) fn lose(&mut self, node: NodeId) {
         let slot = self.slot(node).expect("the session has a connection to the node");
         let Rig { pool, wire, .. } = self;
+        let lost = Lost::of(pool.get(slot).expect("a connection"), "reset");
         pool.on_closed(wire, slot, "reset", self.shared.now);
-        let lost = Lost { reason: "reset".into(), queries, ..Lost::default() };
-        self.step(|session, ctx| session.on_backend_closed(ctx, node, &lost));
+        self.step(|session, ctx| session.on_backend_closed(ctx, node, lost));
+    }
+
+    /// A second session takes the place of the first, which is given back; it is in.
+    pub(super) fn another_session(&mut self) -> Session {
+        let second = Session::new(1, CLIENT, Peer::Local, self.shared.now, None);
+        let first = std::mem::replace(&mut self.session, second);
+        self.log_in();
+        first
+    }
+
+    /// A node says this on a connection that no session has.
+    pub(super) fn pool_hears(&mut self, conn: ConnId, bytes: &[u8]) {
+        let slot = self.pool.slots().find(|(_, b)| b.conn == conn).map(|(slot, _)| slot);
+        self.pool.on_received(&mut self.wire, slot.expect("the connection is there"), bytes);
+    }
+
+    /// Whether the session has a connection to the node.
+    pub(super) fn has(&self, node: NodeId) -> bool {
+        self.slot(node).is_some()
+    }
+
+    /// The node takes connections, or does not.
+    pub(super) fn refuse(&mut self, node: NodeId, refuses: bool) {
+        self.refusing.retain(|refusing| *refusing != node);
+        self.refusing.extend(refuses.then_some(node));
+    }
+
+    /// The supervisor has changed something.
+    pub(super) fn cluster(&mut self, change: impl FnOnce(&mut ClusterView)) {
+        let view = &mut self.shared.view;
+        change(view);
+        view.main = view.nodes.iter().find(|node| node.usable).map(|node| node.id);
+        if self.session.is_concerned(&self.shared) {
+            self.step(|session, ctx| session.on_cluster_changed(ctx));
+        }
+    }
+
+    /// A node is out of use.
+    pub(super) fn down(&mut self, node: NodeId, orderly: bool) {
+        self.cluster(|view| {
+            (view.nodes[node].usable, view.nodes[node].orderly) = (false, orderly);
+            view.nodes[node].is_primary = false;
+            view.primary = view.primary.filter(|primary| *primary != node);
+        });
+    }
+
+    /// The primary is out of use, and another one is looked for.
+    pub(super) fn search(&mut self) {
+        self.cluster(|view| view.hold = Hold::Writes);
+        self.down(PRIMARY, false);
+    }
+
+    /// The standby is the primary now.
+    pub(super) fn promote(&mut self) {
+        self.cluster(|view| {
+            view.primary = Some(STANDBY);
+            view.nodes[STANDBY].is_primary = true;
+            view.hold = Hold::Nothing;
+        });
+    }
+
+    /// So many seconds pass.
+    pub(super) fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.shared.now += Duration::from_secs(1);
+            if self.session.is_held() {
+                self.step(|session, ctx| session.look_again(ctx));
+            }
+        }
     }
 
     /// What the session sent to a node since the last call, a word a message.

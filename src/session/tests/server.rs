@@ -1,7 +1,9 @@
 //! A PostgreSQL server as far as a session can tell: which message is answered with what.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
 
 use crate::wire::backend::{self, Notice, TxStatus};
 use crate::wire::{frame, frontend};
@@ -24,6 +26,10 @@ pub(super) struct Server {
     savepoints: HashSet<String>,
     input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    /// INSERTs that are not committed.
+    written: Vec<String>,
+    /// INSERTs that are, on whatever connection.
+    committed: Rc<RefCell<Vec<String>>>,
 }
 
 /// The server has sent an ErrorResponse.
@@ -41,7 +47,14 @@ impl Server {
             savepoints: HashSet::new(),
             input: Vec::new(),
             output: Vec::new(),
+            written: Vec::new(),
+            committed: Rc::default(),
         }
+    }
+
+    /// One that writes down there what it commits.
+    pub(super) fn with_ledger(standby: bool, committed: &Rc<RefCell<Vec<String>>>) -> Server {
+        Server { committed: Rc::clone(committed), ..Server::new(standby) }
     }
 
     /// Whether it waits for COPY data.
@@ -193,6 +206,7 @@ impl Server {
     fn ready(&mut self) {
         if self.tx == TxStatus::Idle {
             self.portals.clear();
+            self.committed.borrow_mut().append(&mut self.written);
         }
         backend::put_ready(&mut self.output, self.tx);
     }
@@ -212,7 +226,10 @@ impl Server {
         let notice = Notice { severity: "ERROR", code, message: "no", detail: None, hint: None };
         backend::put_error(&mut self.output, &notice);
         match self.tx {
-            TxStatus::Idle => self.portals.clear(),
+            TxStatus::Idle => {
+                self.portals.clear();
+                self.written.clear();
+            }
             _ => self.tx = TxStatus::Failed,
         }
         Err(Failed)
@@ -232,7 +249,10 @@ impl Server {
                 }
                 "BEGIN"
             }
-            ["COMMIT"] if self.tx != TxStatus::Failed => self.end("COMMIT"),
+            ["COMMIT"] if self.tx != TxStatus::Failed => {
+                self.committed.borrow_mut().append(&mut self.written);
+                self.end("COMMIT")
+            }
             ["COMMIT"] | ["ROLLBACK"] => self.end("ROLLBACK"),
             ["SAVEPOINT" | "ROLLBACK", ..] if self.tx == TxStatus::Idle => return self.fail("25P01"),
             ["SAVEPOINT", name] => {
@@ -257,7 +277,10 @@ impl Server {
                 "SELECT 1"
             }
             ["INSERT" | "COPY", ..] if self.standby => return self.fail("25006"),
-            ["INSERT", ..] => "INSERT 0 1",
+            ["INSERT", ..] => {
+                self.written.push(sql.to_owned());
+                "INSERT 0 1"
+            }
             ["SET", ..] => "SET",
             ["PREPARE", name, ..] => {
                 if self.statements.contains_key(*name) {
@@ -293,6 +316,7 @@ impl Server {
         self.tx = TxStatus::Idle;
         self.portals.clear();
         self.savepoints.clear();
+        self.written.clear();
         tag
     }
 }

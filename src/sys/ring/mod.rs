@@ -18,11 +18,12 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use buffers::Buffers;
 pub use buffers::SIZE as BUFFER_SIZE;
 
-/// Requests that fit between two calls of the kernel; more are submitted earlier.
-const REQUESTS: u32 = 1024;
+/// Requests that fit between two calls of the kernel, at least and at most; more are submitted earlier.
+const FEWEST_REQUESTS: u32 = 64;
+const MOST_REQUESTS: u32 = 1024;
 
-/// Completions that fit; the kernel keeps more in a list of its own.
-const COMPLETIONS: u32 = 4096;
+/// Completions that fit, a request; the kernel keeps more in a list of its own.
+const COMPLETIONS: u32 = 4;
 
 /// What a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +82,18 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring, if the kernel allows it and can do all that is needed here.
-    pub fn new() -> io::Result<Ring> {
+    /// Makes a ring for about so many sockets, if the kernel allows it and can do all that is needed here. Its memory
+    /// counts as locked, of which a user may have little (`RLIMIT_MEMLOCK`): 12 KiB for a few sockets, 130 for many.
+    pub fn new(sockets: usize) -> io::Result<Ring> {
+        let requests = u32::try_from(sockets).unwrap_or(MOST_REQUESTS).clamp(FEWEST_REQUESTS, MOST_REQUESTS);
         // Deferred completion is younger (6.1) than every other thing used here, so making it is the probe.
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
-            .setup_cqsize(COMPLETIONS)
-            .build(REQUESTS)?;
+            .setup_cqsize(requests.next_power_of_two() * COMPLETIONS)
+            .build(requests)?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
             return Err(io::ErrorKind::Unsupported.into());
         }

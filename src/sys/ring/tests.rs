@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use super::*;
 
 fn ring() -> Option<Ring> {
-    Ring::new().inspect_err(|e| eprintln!("no io_uring here: {e}")).ok()
+    Ring::new(400).inspect_err(|e| eprintln!("no io_uring here: {e}")).ok()
 }
 
 fn next(ring: &mut Ring) -> Done {
