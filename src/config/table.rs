@@ -553,6 +553,8 @@ parameters! {
             "Users of the REST API, name:role:verifier a line; '' takes those of pcp.conf as operators (ours).";
         rest_api_allowed_hosts: Vec<String> = list("", ','), Reload,
             "Names of this host that requests may be made to, besides localhost and addresses (ours).";
+        rest_api_exporter_metrics: bool = switch(false), Reload,
+            "Serve the metrics of pgpool2_exporter by its names as well (ours).";
     }
     Mqtt {
         mqtt_enabled: bool = switch(false).was(&["enable_mqtt"]), Init,

@@ -16,7 +16,11 @@ fn grows(balancer: &Balancer, before: &Page, name: &str, by: f64) {
 
 #[test]
 fn the_page_is_as_prometheus_wants_it() {
-    let balancer = start(|conf| conf.set("health_check_period", "1").set("health_check_user", "'postgres'"));
+    let balancer = start(|conf| {
+        conf.set("health_check_period", "1")
+            .set("health_check_user", "'postgres'")
+            .set("rest_api_exporter_metrics", "on")
+    });
     let mut client = Client::connect(&balancer.door("postgres"));
     client.query("SELECT 1").succeeded();
     client.query("SELECT 1/0").error().unwrap();
@@ -33,6 +37,8 @@ fn the_page_is_as_prometheus_wants_it() {
     let page = Page::parse(&answer.body);
     assert_eq!(page.faults, [""; 0]);
     assert!(page.samples.len() > 150, "{}", page.samples.len());
+    assert_eq!(page.sum("pgpool2_pool_nodes_status"), 2.0);
+    assert!(page.sum("process_resident_memory_bytes") > 1e6 && page.sum("process_cpu_seconds_total") > 0.0);
 }
 
 #[test]

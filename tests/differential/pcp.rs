@@ -11,7 +11,7 @@ use regex::Regex;
 use super::PGPOOL;
 use crate::harness::balancer::{Conf, Program};
 use crate::harness::pcp::{self, bare_tool};
-use crate::harness::tools::run;
+use crate::harness::tools::{self, run};
 use crate::harness::{Balancer, Client, Cluster, ports, process, recovery, shared, wait};
 
 /// What is done on both sides, in this order.
@@ -449,6 +449,36 @@ fn our_own_tools_print_the_same() {
         assert!(side.balancer.exit().success());
     }
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// A password that is typed is not shown, counts before the one in a file, and may be wrong.
+#[test]
+fn a_password_is_typed_at_a_terminal() {
+    let own = pcp::own_tools();
+    let balancer = Balancer::start_with(Conf::of(shared()), &[pcp::CONF]);
+    let right = format!("*:*:{}:{}", pcp::USER, pcp::PASSWORD);
+    for (option, typed, file, told) in [
+        ("-W", pcp::PASSWORD, "", true),
+        ("--password", pcp::PASSWORD, "", true),
+        ("", pcp::PASSWORD, "", true),
+        ("-W", "wrong", "", false),
+        ("-W", "wrong", right.as_str(), false),
+        ("-w", "nothing asks", right.as_str(), true),
+    ] {
+        let line = format!("pcp_node_count {option} -U {}", pcp::USER);
+        let said = [Path::new("/usr/sbin"), own.path()].map(|tools| {
+            let tool = pcp::tool_of(tools, &balancer, &line, file);
+            run(&mut tools::at_terminal(typed, &tool))
+        });
+        assert_eq!(said[0].out, said[1].out, "{line} {typed}");
+        let asks = option != "-w";
+        for ran in said {
+            assert_eq!(ran.ok, told, "{line} {typed}: {}", ran.out);
+            assert_eq!(ran.out.starts_with("Password: \n"), asks, "{line} {typed}: {}", ran.out);
+            assert!(!ran.out.contains(typed), "{}", ran.out);
+            assert_eq!(ran.out.ends_with("3\n"), told, "{line} {typed}: {}", ran.out);
+        }
+    }
 }
 
 /// What tools say before they ask any server, and of an option that there is not.

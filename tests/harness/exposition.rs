@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const LIKE_COUNTERS: [&str; 3] =
     ["pgbalancer_backend_total", "pgbalancer_pool_connections_total", "pgbalancer_process_total"];
 
+/// Names of another program, which are as it made them.
+const NOT_OURS: &str = "pgpool2_";
+
 /// Labels in the order of the page.
 type Labels = Vec<(String, String)>;
 
@@ -108,6 +111,12 @@ impl Page {
     fn lint_names(&mut self) {
         let mut faults = Vec::new();
         for (name, (kind, _)) in &self.families {
+            if !self.samples.iter().any(|(there, _, _)| there.starts_with(name)) {
+                faults.push(format!("{name} has no sample"));
+            }
+            if name.starts_with(NOT_OURS) {
+                continue;
+            }
             let like_counter = name.ends_with("_total");
             if (kind == "counter") != like_counter && !LIKE_COUNTERS.contains(&name.as_str()) {
                 faults.push(format!("{name} is a {kind}: counters, and no others, end in _total"));
@@ -116,9 +125,6 @@ impl Page {
                 ["_bucket", "_count", "_sum", "_counter", "_gauge", "_histogram", "_milliseconds", "_ms"];
             if others.iter().any(|end| name.ends_with(end)) || name.chars().any(|c| c.is_ascii_uppercase()) {
                 faults.push(format!("{name}: no such end, no capitals"));
-            }
-            if !self.samples.iter().any(|(there, _, _)| there.starts_with(name)) {
-                faults.push(format!("{name} has no sample"));
             }
         }
         self.faults.extend(faults);

@@ -50,9 +50,9 @@ pub(crate) fn bare_tool(balancer: &Balancer, line: &str, password: &str) -> Comm
 /// The same from another directory.
 pub(crate) fn tool_of(tools: &Path, balancer: &Balancer, line: &str, password: &str) -> Command {
     let mut words = line.split_whitespace();
-    // They wait for ever themselves.
+    // They wait for ever themselves; in the foreground they may ask at a terminal.
     let mut command = Command::new("timeout");
-    command.arg("60").arg(tools.join(words.next().unwrap())).args(words);
+    command.args(["--foreground", "60"]).arg(tools.join(words.next().unwrap())).args(words);
     if !line.contains("-h ") {
         command.args(["-h", "localhost"]);
     }

@@ -54,6 +54,15 @@ pub(crate) fn python(door: &Door, script: &str) -> Command {
     with_environment(command, door)
 }
 
+/// A program at a terminal, where `typed` is typed when it asks for a password.
+pub(crate) fn at_terminal(typed: &str, program: &Command) -> Command {
+    let mut command = Command::new(target().join("venv/bin/python"));
+    command.arg(script_path("typed.py")).arg(typed).arg(program.get_program()).args(program.get_args());
+    let set = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.envs(set).stdin(Stdio::null());
+    command
+}
+
 /// A script of tests/clients, run by Node.js with node-postgres.
 pub(crate) fn node(door: &Door, script: &str) -> Command {
     let mut command = Command::new("node");

@@ -1,15 +1,14 @@
 //! `/metrics`: what is known, as Prometheus reads it. What nobody counts is not there.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
-use std::fmt::{Display, Write};
-
 use super::View;
+use super::exporter::exporter;
+use super::exposition::Page;
 use super::head::Found;
 use super::refusal::Refusal;
 use crate::admin::{self, Context, NodeReport, Overview, Role};
 use crate::identity;
-use crate::shm::{FailoverReason, HealthRow, LATENCY_BOUNDS, LATENCY_CLASSES, Totals};
+use crate::shm::{FailoverReason, HealthRow, Totals};
 
 /// The page.
 pub(super) fn metrics(view: &View<'_>, _: &Found) -> Result<String, Refusal> {
@@ -21,27 +20,33 @@ pub(super) fn metrics(view: &View<'_>, _: &Found) -> Result<String, Refusal> {
         totals: nodes.iter().map(|node| context.segment.node_totals(node.id)).collect(),
         nodes,
     };
-    let mut page = Page::default();
+    let mut page = Page::new("pgbalancer_");
     server(&mut page, &seen);
     nodes_in_use(&mut page, &seen);
     pools_and_processes(&mut page, &seen);
     statements(&mut page, &seen);
     health_checks(&mut page, &seen);
     changes(&mut page, &seen);
-    Ok(page.text)
+    let mut page = page.of_names("process_");
+    own_process(&mut page, view);
+    if context.config.rest_api_exporter_metrics {
+        page = page.of_names("pgpool2_");
+        exporter(&mut page, &seen);
+    }
+    Ok(page.text())
 }
 
 /// What several metrics are made of.
-struct Seen<'a> {
-    context: &'a Context<'a>,
-    overview: Overview,
-    nodes: Vec<NodeReport>,
+pub(super) struct Seen<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) overview: Overview,
+    pub(super) nodes: Vec<NodeReport>,
     /// What was counted on each of the nodes.
     totals: Vec<Totals>,
 }
 
 impl Seen<'_> {
-    fn counted(&self) -> impl Iterator<Item = (&NodeReport, &Totals)> {
+    pub(super) fn counted(&self) -> impl Iterator<Item = (&NodeReport, &Totals)> {
         self.nodes.iter().zip(&self.totals)
     }
 
@@ -97,6 +102,14 @@ fn nodes_in_use(page: &mut Page, seen: &Seen<'_>) {
             page.of_node("backend_errors_total", node, &[("severity", severity)], count);
         }
     }
+}
+
+/// As all programs name it.
+fn own_process(page: &mut Page, view: &View<'_>) {
+    let cpu = "Processor time of the process that serves this page.";
+    page.one("cpu_seconds_total", "counter", cpu, view.host.own_cpu_seconds);
+    let memory = "Memory of the process that serves this page.";
+    page.one("resident_memory_bytes", "gauge", memory, view.host.own_memory);
 }
 
 fn pools_and_processes(page: &mut Page, seen: &Seen<'_>) {
@@ -189,80 +202,14 @@ fn changes(page: &mut Page, seen: &Seen<'_>) {
     });
 }
 
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    /// The lines that stand before the samples of a metric.
-    fn family(&mut self, name: &str, kind: &str, about: &str) {
-        let _ = writeln!(self.text, "# HELP pgbalancer_{name} {about}\n# TYPE pgbalancer_{name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let text = &mut self.text;
-        let _ = write!(text, "pgbalancer_{name}");
-        for (at, (label, value)) in labels.iter().enumerate() {
-            let _ = write!(text, "{}{label}=\"{}\"", if at == 0 { '{' } else { ',' }, escaped(value));
-        }
-        let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
-    /// A metric of one sample.
-    fn one(&mut self, name: &str, kind: &str, about: &str, value: impl Display) {
-        self.family(name, kind, about);
-        self.sample(name, &[], value);
-    }
-
-    fn of_node(&mut self, name: &str, node: &NodeReport, more: &[(&str, &str)], value: impl Display) {
-        let id = node.id.to_string();
-        let labels = [&[("node_id", id.as_str()), ("hostname", node.hostname.as_str())], more].concat();
-        self.sample(name, &labels, value);
-    }
-
-    /// The samples of a node in a histogram; the bounds of the classes are those of all histograms.
-    fn histogram(&mut self, name: &str, node: &NodeReport, counts: &[u64; LATENCY_CLASSES], micros: u64) {
-        let bounds = LATENCY_BOUNDS.iter().map(|micros| (*micros as f64 / 1e6).to_string());
-        let (bucket, mut sum) = (format!("{name}_bucket"), 0_u64);
-        for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(counts) {
-            sum = sum.saturating_add(*count);
-            self.of_node(&bucket, node, &[("le", &bound)], sum);
-        }
-        self.of_node(&format!("{name}_sum"), node, &[], micros as f64 / 1e6);
-        self.of_node(&format!("{name}_count"), node, &[], sum);
-    }
-
-    /// A metric of a sample for each node.
-    fn each<T: Display>(
-        &mut self,
-        name: &str,
-        kind: &str,
-        about: &str,
-        nodes: &[NodeReport],
-        value: impl Fn(&NodeReport) -> T,
-    ) {
-        self.family(name, kind, about);
-        for node in nodes {
-            self.of_node(name, node, &[], value(node));
-        }
-    }
-}
-
-/// As the value of a label must be written.
-fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\\', '"', '\n']) {
-        return text.into();
-    }
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::super::{Head, Host};
     use super::*;
     use crate::admin::tests::{config, context, segment};
-    use crate::shm::NodeStatus;
+    use crate::shm::{NodeStatus, PoolRow};
 
     fn page(conf: &str) -> String {
         let (segment, config) = (segment(1), config(conf));
@@ -281,7 +228,12 @@ mod tests {
         (row.classes[0], row.classes[12]) = (2, 1);
         segment.set_health(1, &row);
         segment.count_failover(FailoverReason::HealthCheck);
-        let view = View { admin: context(&segment, &config), queries_per_second: 0.0, host: Host::default() };
+        for node in 0..2 {
+            let row = PoolRow { backend_pid: 9, ..PoolRow::default() };
+            segment.set_pool(0, 0, node, &row);
+        }
+        let host = Host { own_cpu_seconds: 1.5, own_memory: 4096, ..Host::default() };
+        let view = View { admin: context(&segment, &config), queries_per_second: 0.0, host };
         let found = Found::of(&Head { method: "GET", target: "/metrics", ..Head::default() }).ok().unwrap();
         metrics(&view, &found).unwrap()
     }
@@ -314,6 +266,26 @@ mod tests {
             "pgbalancer_health_check_duration_seconds_bucket{node_id=\"1\",hostname=\"/run\",le=\"1\"} 2",
             "pgbalancer_health_check_duration_seconds_bucket{node_id=\"1\",hostname=\"/run\",le=\"2.5\"} 3",
             "pgbalancer_health_check_duration_seconds_sum{node_id=\"1\",hostname=\"/run\"} 5.5",
+            "process_cpu_seconds_total 1.5",
+            "process_resident_memory_bytes 4096",
+        ] {
+            assert!(page.lines().any(|there| there == line), "{line}\n{page}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_pgpool2_exporter_are_there_when_they_are_asked_for() {
+        assert!(!page("").contains("pgpool2_"));
+        let page = page("rest_api_exporter_metrics = on");
+        for line in [
+            "# TYPE pgpool2_pool_nodes_status gauge",
+            "pgpool2_pool_nodes_status{hostname=\"one\",port=\"5432\",role=\"primary\"} 1",
+            "pgpool2_pool_nodes_status{hostname=\"/run\",port=\"5433\",role=\"standby\"} 0",
+            "pgpool2_pool_backend_stats_select_cnt{hostname=\"/run\",port=\"5433\",role=\"standby\"} 5",
+            "pgpool2_pool_health_check_stats_average_duration{hostname=\"/run\",port=\"5433\",role=\"standby\"} 0",
+            "pgpool2_backend_used 2",
+            "pgpool2_backend_total 8",
+            "pgpool2_backend_used_ratio 0.25",
         ] {
             assert!(page.lines().any(|there| there == line), "{line}\n{page}");
         }
@@ -323,7 +295,6 @@ mod tests {
     fn names_of_hosts_are_escaped() {
         let page = page("backend_hostname1 = 'a\"b'");
         assert!(page.contains("hostname=\"a\\\"b\""), "{page}");
-        assert_eq!(escaped("a\\\"\nb"), "a\\\\\\\"\\nb");
     }
 
     const HEAD: &str = "\
@@ -341,6 +312,10 @@ detached by hand), `roles` (the servers changed their roles themselves).
 A transaction is what PostgreSQL ends with ReadyForQuery outside a block: a statement that stands alone is one. A client
 that goes away inside a block has aborted its transaction. Some gauges end in `_total`, which names of Prometheus do not: they are
 those of the dashboards that were made for pgbalancer.
+
+With `rest_api_exporter_metrics = on` the page also has what pgpool2_exporter serves, by its names (`pgpool2_up`,
+`pgpool2_pool_nodes_*`, `pgpool2_pool_backend_stats_*`, `pgpool2_pool_health_check_stats_*`, `pgpool2_frontend_*`,
+`pgpool2_backend_*`), so that its dashboards stay as they are.
 
 | metric | type | labels | what it is |
 |---|---|---|---|

@@ -9,6 +9,8 @@ pub mod access;
 mod action;
 mod body;
 mod event;
+mod exporter;
+mod exposition;
 mod head;
 mod login;
 mod metrics;
@@ -41,11 +43,15 @@ pub struct View<'a> {
     pub host: Host,
 }
 
-/// How busy the host is.
+/// How busy the host is, and what the process that answers uses of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Host {
     /// Processes that run or wait for the disk, a processor; of the last minute.
     pub load: f64,
     /// Memory that is available, of 1.
     pub available_memory: f64,
+    /// Processor time of the process, in seconds.
+    pub own_cpu_seconds: f64,
+    /// Memory of the process, in bytes.
+    pub own_memory: u64,
 }

@@ -232,7 +232,12 @@ impl Server {
         let context = self.context.borrow();
         let total = meter::statements(&context.segment, &context.config);
         self.meter.borrow_mut().note(total, now);
-        self.host.set(Host { load: host::load(), available_memory: host::available_memory() });
+        self.host.set(Host {
+            load: host::load(),
+            available_memory: host::available_memory(),
+            own_cpu_seconds: host::own_cpu_seconds(),
+            own_memory: host::own_memory(),
+        });
         if self.displaced.take() > 0 {
             crate::say!(
                 Warning,
