@@ -9,6 +9,7 @@ mod adaptive;
 mod config;
 mod decide;
 mod explain;
+pub mod learn;
 mod look;
 mod node;
 mod pattern;

@@ -7,6 +7,7 @@
 mod cache;
 mod classify;
 mod collect;
+mod fingerprint;
 mod fold;
 mod quote;
 mod statement;
@@ -14,6 +15,7 @@ mod statement;
 mod tests;
 
 pub use cache::Cache;
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use quote::literal;
 pub use statement::{
     Advisory, BeginOptions, Facts, Isolation, Kind, Name, ParseOutcome, SetConfig, Statement, is_false,
