@@ -117,6 +117,25 @@ pub(super) const SESSIONS: &[&str] = &[
 pub(super) const TRAFFIC: &[&str] =
     &["node_id", "username", "database", "statements", "errors", "duration_seconds"];
 
+/// What routing has learnt of each node (ours).
+pub(super) const LEARNED: &[&str] = &[
+    "node_id",
+    "avg_response_time",
+    "current_load",
+    "predicted_load",
+    "health_score",
+    "error_rate",
+    "slowness",
+    "in_flight",
+    "room",
+    "warm",
+    "total_queries",
+    "successful_queries",
+    "failed_queries",
+    "chosen_queries",
+    "exploration_queries",
+];
+
 /// The query cache.
 pub(super) const CACHE: &[&str] = &[
     "num_cache_hits",

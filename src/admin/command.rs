@@ -43,6 +43,8 @@ pub enum Command {
     Resume,
     /// Give a node another share of the reads, until the next start or a reload that changes it.
     SetWeight { node: NodeId, weight: Weight },
+    /// Forget what routing has learnt.
+    ForgetLearned,
 }
 
 /// The most that `backend_weight` may be.
@@ -89,6 +91,7 @@ impl Command {
             Command::Pause => "PAUSE",
             Command::Resume => "RESUME",
             Command::SetWeight { .. } => "WEIGHT",
+            Command::ForgetLearned => "AI",
         }
     }
 }
@@ -156,6 +159,7 @@ impl fmt::Display for Command {
             Command::Pause => f.write_str("pause"),
             Command::Resume => f.write_str("resume"),
             Command::SetWeight { node, weight } => write!(f, "weight of node {node} {}", weight.value()),
+            Command::ForgetLearned => f.write_str("forget what routing has learnt"),
         }
     }
 }
@@ -234,7 +238,12 @@ pub fn check(command: &Command, context: &Context<'_>) -> Result<(), AdminError>
         }
         Command::Resume if context.segment.pause().is_none() => Err(AdminError::NotPaused),
         Command::SetWeight { node, .. } => find(context, node).map(drop),
-        Command::Reload | Command::RotateLog | Command::Stop(_) | Command::Pause | Command::Resume => Ok(()),
+        Command::Reload
+        | Command::RotateLog
+        | Command::Stop(_)
+        | Command::Pause
+        | Command::Resume
+        | Command::ForgetLearned => Ok(()),
     }
 }
 

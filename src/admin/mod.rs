@@ -8,6 +8,7 @@
 mod columns;
 mod command;
 mod health;
+mod learned;
 mod nodes;
 mod overview;
 mod processes;
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 pub use command::{Actor, Command, MAX_WEIGHT, StopMode, Weight, audit, check, find_node};
 pub use health::{HealthReport, health};
+pub use learned::{Learned, NodeScore, learned, scores_text};
 pub use nodes::{NodeReport, Role, nodes, pg_status_text, status_text};
 pub use overview::{Overview, overview, readiness};
 pub use processes::{
@@ -47,6 +49,7 @@ pub enum Request {
     ShowStatus,
     ShowBackendStats,
     ShowHealthCheckStats,
+    ShowLearned,
     /// A parameter, a group of parameters, or `all`.
     ConfigShow(String),
 }
@@ -142,6 +145,9 @@ pub fn handle(request: Request, context: &Context<'_>) -> Result<Reply, AdminErr
         Request::ShowBackendStats => table(columns::BACKEND_STATS, nodes::backend_stats(context)),
         Request::ShowHealthCheckStats => {
             table(columns::HEALTH_CHECK_STATS, rows(health(context), |report| report.values()))
+        }
+        Request::ShowLearned => {
+            table(columns::LEARNED, learned(context).report.nodes.iter().map(learned::values).collect())
         }
         Request::ShowProcesses => table(columns::PROCESSES, processes::processes(context)),
         Request::ShowPools => table(columns::POOLS, pools(context).map(|pool| pool.values()).collect()),

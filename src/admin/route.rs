@@ -6,12 +6,14 @@ use std::cell::RefCell;
 use serde::Serialize;
 
 use super::Context;
+use super::learned::NodeScore;
 use crate::error::NodeId;
 use crate::route::{
     self, Catalog, ClusterView, Relation, RouteConfig, SessionView, Target, Volatility, choose_balance_node,
     node_for_read,
 };
 use crate::sql::{self, Name};
+use crate::sys::clock;
 
 /// A statement, and whose it is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +29,7 @@ pub struct RouteQuestion<'a> {
 }
 
 /// Where it would go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteReport {
     /// The node; for a read the one that this session has drawn. None: no node can serve it.
     pub node: Option<NodeId>,
@@ -39,6 +41,8 @@ pub struct RouteReport {
     pub reason: String,
     /// The nodes that could serve a read.
     pub candidates: Vec<NodeId>,
+    /// What was learnt of those nodes, for such a statement; empty where nothing is learnt.
+    pub scores: Vec<NodeScore>,
     /// What only the catalog knows and was taken to be so.
     pub assumed: Vec<String>,
 }
@@ -48,8 +52,21 @@ pub fn route(context: &Context<'_>, question: &RouteQuestion<'_>, draw: f64) -> 
     let config = RouteConfig::from(context.config);
     let cluster = ClusterView::of(context.segment, context.config);
     let preference = route::preference(&config, question.user, question.database, question.application);
-    let balance = choose_balance_node(&cluster, &config, preference, draw);
     let (facts, catalog) = (sql::facts(question.sql), Assuming::default());
+    let class = facts.fingerprint(question.sql.as_bytes()).into();
+    let (mut scores, model) = (Vec::new(), route::model(context.segment).filter(|_| config.learns()));
+    let (now, mut random) = (clock::monotonic_micros(), draw.to_bits());
+    let balance = choose_balance_node(&cluster, &config, preference, draw, &mut |number, may| {
+        let Some(model) = model else { return route::draw_by_weight(&cluster, number, may) };
+        let candidates: Vec<_> = route::candidates(&cluster, &config, may).collect();
+        scores = model.scores(&config.learning, &candidates, class, now);
+        // Numbers that follow from the draw (Knuth's MMIX).
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random
+        };
+        model.choose(&config.learning, &candidates, class, now, &mut next).map(|choice| choice.node)
+    });
     let session = SessionView { balance_node: balance, ..SessionView::idle() };
     let text = question.sql.as_bytes();
     let explained = route::explain(&facts, text, &session, &cluster, &config, &catalog);
@@ -61,6 +78,7 @@ pub fn route(context: &Context<'_>, question: &RouteQuestion<'_>, draw: f64) -> 
             rule: "ask".to_owned(),
             reason: "only a session can tell, which knows how far the servers are".to_owned(),
             candidates: Vec::new(),
+            scores: Vec::new(),
             assumed,
         };
     };
@@ -75,6 +93,7 @@ pub fn route(context: &Context<'_>, question: &RouteQuestion<'_>, draw: f64) -> 
         rule: explained.route.reason.rule(),
         reason: explained.route.reason.to_string(),
         candidates: explained.candidates,
+        scores: scores.into_iter().map(NodeScore::from).collect(),
         assumed,
     }
 }

@@ -177,6 +177,14 @@ impl Config {
         }
     }
 
+    /// How the server for reads is chosen: `ai_load_balancing` says so, too, unless `load_balance_algorithm` names one.
+    pub fn balance_algorithm(&self) -> LoadBalanceAlgorithm {
+        match self.load_balance_algorithm {
+            LoadBalanceAlgorithm::WeightedRandom if self.ai_load_balancing => LoadBalanceAlgorithm::Adaptive,
+            algorithm => algorithm,
+        }
+    }
+
     /// The file that a parameter names: relative to the directory of the configuration file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.base_dir.join(Path::new(name))

@@ -250,8 +250,9 @@ parameters! {
     Balance {
         load_balance_mode: bool = switch(true), Init,
             "Send reads to standbys, too.";
-        load_balance_mode_algo: LoadBalanceModeAlgo = words("heuristic", LoadBalanceModeAlgo::WORDS), Reload,
-            "How the server for reads is chosen: by weight, or by what was learnt (ours).";
+        load_balance_algorithm: LoadBalanceAlgorithm =
+            words("weighted_random", LoadBalanceAlgorithm::WORDS).was(&["load_balance_mode_algo"]), Reload,
+            "How the server for reads is chosen: by weight, or for each statement by what the servers do (ours).";
         ignore_leading_white_space: bool = switch(true), Reload,
             "Blanks before a statement do not keep it from being balanced.";
         read_only_function_list: Vec<String> = patterns(',').was(&["white_function_list"]), Reload,
@@ -521,17 +522,19 @@ parameters! {
     Adaptive {
         ai_load_balancing: bool =
             switch(false).was(&["enable_ai_load_balance", "enable_ai_load_balancing"]), Reload,
-            "Let the shares of the servers follow what was learnt of them (ours).";
-        ai_learning_rate: f64 = float(0.01, 0.0, 1.0), Reload,
-            "How much one observation counts; 0.001 is cautious, 0.1 bold (ours).";
-        ai_exploration_rate: f64 = float(0.1, 0.0, 1.0), Reload,
-            "Share of the choices that try a server other than the best (ours).";
+            "Choose servers by what was learnt of them: load_balance_algorithm = adaptive (ours).";
+        ai_learning_rate: f64 = float(0.01, 0.001, 0.1), Reload,
+            "How fast knowledge fades: it is worth a third after 0.1 s divided by this (ours).";
+        ai_exploration_rate: f64 = float(0.1, 0.01, 0.5), Reload,
+            "Most of the choices that may only look how a server does of which nothing was heard lately (ours).";
         ai_health_weight: f64 = float(0.4, 0.0, 1.0), Reload,
-            "Weight of health in the score of a server (ours).";
+            "Weight of errors in the score of a server (ours).";
         ai_response_time_weight: f64 = float(0.3, 0.0, 1.0), Reload,
             "Weight of the response time (ours).";
         ai_load_weight: f64 = float(0.3, 0.0, 1.0), Reload,
             "Weight of the load (ours).";
+        ai_state_file: String = text(""), Init,
+            "File that keeps what was learnt over a restart; '' keeps nothing (ours).";
     }
     Rest {
         rest_api_enabled: bool = switch(false).was(&["enable_rest_api"]), Init,

@@ -83,10 +83,12 @@ words! {
     }
     /// `read_after_write`: whose commits a read must see, wherever it goes.
     ReadAfterWrite { Off = "off", Session = "session", Global = "global" }
-    /// `load_balance_mode_algo`. A boolean is understood as well: early files held one here.
-    LoadBalanceModeAlgo {
-        Heuristic = "heuristic" | "off" | "false" | "no" | "0",
-        Ai = "ai" | "on" | "true" | "yes" | "1",
+    /// `load_balance_algorithm`. What `load_balance_mode_algo` held is understood as well: its words, and a boolean.
+    LoadBalanceAlgorithm {
+        WeightedRandom = "weighted_random" | "heuristic" | "off" | "false" | "no" | "0",
+        LeastConnections = "least_connections",
+        PeakEwma = "peak_ewma",
+        Adaptive = "adaptive" | "ai" | "on" | "true" | "yes" | "1",
     }
     /// `relcache_query_target`.
     RelcacheQueryTarget { Primary = "primary" | "master", LoadBalanceNode = "load_balance_node" }

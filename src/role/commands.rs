@@ -131,6 +131,7 @@ fn request(command: &Command) -> Option<Request> {
         Command::Pause => Request::Pause,
         Command::Resume => Request::Resume,
         Command::SetWeight { node, weight } => Request::SetWeight { node, weight },
+        Command::ForgetLearned => Request::ForgetLearned,
         Command::Recover { .. } | Command::InvalidateCache => return None,
     })
 }

@@ -16,6 +16,7 @@ mod users_file;
 pub mod worker;
 
 use crate::config::Config;
+use crate::route;
 use crate::shm::RecoveryBy;
 use crate::supervisor::{Door, Role};
 
@@ -41,7 +42,12 @@ pub const TABLE: &[Role] = &[
         places: |config| (0..usize::try_from(config.num_init_children).unwrap_or(1)).collect(),
         door: Some(Door::Clients),
         is_logger: false,
-        clear: |segment, index| segment.clear_worker(index),
+        clear: |segment, index| {
+            segment.clear_worker(index);
+            if let Some(model) = route::model(segment) {
+                model.forget_worker(index);
+            }
+        },
         run: worker::run,
     },
     Role {

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::adaptive::Relationships;
+use super::learn::{Algorithm, Settings};
 use super::pattern::PatternList;
 use super::redirect::Redirects;
 pub(super) use crate::config::CheckTempTable as CheckTemp;
-use crate::config::{self, Config};
+use crate::config::{self, Config, LoadBalanceAlgorithm};
 pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite, ReadAfterWrite};
 
 /// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
@@ -17,6 +18,8 @@ pub struct RouteConfig {
     pub load_balance: bool,
     /// `statement_level_load_balance`: the session draws a node for each statement.
     pub statement_level: bool,
+    /// How a node is chosen, and the parameters of learning.
+    pub learning: Settings,
     /// `disable_load_balance_on_write`.
     pub on_write: OnWrite,
     /// `delay_threshold` in bytes; 0: no limit.
@@ -102,13 +105,26 @@ fn redirects(text: &str) -> Redirects {
     Redirects::new(&config::redirects(text).unwrap_or_default())
 }
 
+fn learning(config: &Config) -> Settings {
+    let weights = [config.ai_health_weight, config.ai_response_time_weight, config.ai_load_weight];
+    let algorithm = match config.balance_algorithm() {
+        LoadBalanceAlgorithm::WeightedRandom => Algorithm::WeightedRandom,
+        LoadBalanceAlgorithm::LeastConnections => Algorithm::LeastConnections,
+        LoadBalanceAlgorithm::PeakEwma => Algorithm::PeakEwma,
+        LoadBalanceAlgorithm::Adaptive => Algorithm::Adaptive,
+    };
+    Settings::new(algorithm, config.ai_learning_rate, config.ai_exploration_rate, weights)
+}
+
 impl From<&Config> for RouteConfig {
     fn from(config: &Config) -> Self {
         let natural = |number: i64| u64::try_from(number).unwrap_or(0);
         RouteConfig {
             mode: config.backend_clustering_mode,
             load_balance: config.load_balance_mode,
-            statement_level: config.statement_level_load_balance,
+            statement_level: config.statement_level_load_balance
+                || config.balance_algorithm() != LoadBalanceAlgorithm::WeightedRandom,
+            learning: learning(config),
             on_write: config.disable_load_balance_on_write,
             delay_threshold: natural(config.delay_threshold),
             delay_threshold_micros: natural(config.delay_threshold_by_time).saturating_mul(1000),
@@ -143,6 +159,11 @@ impl From<&Config> for RouteConfig {
 }
 
 impl RouteConfig {
+    /// Whether nodes are chosen by what they do: then each statement is watched.
+    pub fn learns(&self) -> bool {
+        self.learning.algorithm() != Algorithm::WeightedRandom
+    }
+
     /// Whether the tables that a transaction writes must be remembered.
     pub fn remembers_tables(&self) -> bool {
         matches!(self.on_write, OnWrite::DmlAdaptive | OnWrite::DmlAdaptiveGlobal)
@@ -156,6 +177,7 @@ impl Default for RouteConfig {
             mode: Mode::StreamingReplication,
             load_balance: true,
             statement_level: false,
+            learning: Settings::new(Algorithm::WeightedRandom, 0.01, 0.1, [0.4, 0.3, 0.3]),
             on_write: OnWrite::Transaction,
             delay_threshold: 0,
             delay_threshold_micros: 0,

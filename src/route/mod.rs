@@ -24,7 +24,7 @@ pub use adaptive::{NothingWritten, Writes, same_table, tables_written};
 pub use config::{FunctionLists, Mode, OnWrite, ReadAfterWrite, RouteConfig};
 pub use decide::decide;
 pub use explain::{Explanation, explain};
-pub use node::{choose_balance_node, node_for_read};
+pub use node::{Draw, candidates, choose_balance_node, draw_by_weight, node_for_read};
 pub use pattern::{PatternError, PatternList};
 pub use reason::Reason;
 pub use redirect::{Preference, preference};
@@ -34,7 +34,14 @@ pub use crate::cluster::relcache::{Catalog, Question, Relation, Volatility};
 pub use crate::cluster::view::{ClusterView, NodeView};
 
 use crate::error::NodeId;
+use crate::shm::Segment;
 use crate::sql::{Kind, Name, Statement};
+
+/// What all workers have learnt of the nodes; `None`: there is no room for it.
+pub fn model(segment: &Segment) -> Option<learn::Model<'static>> {
+    let sizes = segment.sizes();
+    learn::Model::new(segment.learned(), sizes.workers, sizes.nodes)
+}
 
 /// What the session remembers that routing depends on.
 pub struct SessionView<'a> {

@@ -3,12 +3,16 @@
 //! The random number is an argument, so the same draw can be made again.
 #![forbid(unsafe_code)]
 
+use super::learn::Candidate;
 use super::{Mode, Preference, Reason, RouteConfig};
 use crate::cluster::view::{ClusterView, NodeView};
 use crate::config::RedirectTo;
 use crate::error::NodeId;
 
-/// Draws a node for reads among the usable ones by weight; `random` is in 0..1.
+/// How one of the nodes is drawn that the function admits: by a number in 0..1. None: it admits none that may be drawn.
+pub type Draw<'a> = &'a mut dyn FnMut(f64, &dyn Fn(&NodeView) -> bool) -> Option<NodeId>;
+
+/// Draws a node for reads; `random` is in 0..1.
 ///
 /// A preference of the session's comes first, for its share of the draws: the rest goes to the other nodes, and all of
 /// it while the preferred node is not usable. Without any weight the main node serves. None: no node is usable.
@@ -17,6 +21,7 @@ pub fn choose_balance_node(
     config: &RouteConfig,
     preference: Option<Preference>,
     random: f64,
+    draw: Draw<'_>,
 ) -> Option<NodeId> {
     if config.mode == Mode::Raw {
         return cluster.main;
@@ -25,12 +30,17 @@ pub fn choose_balance_node(
         return cluster.writer();
     }
     let random = random.clamp(0.0, 1.0);
-    let preferred = preference.and_then(|preference| prefer(cluster, preference, random));
-    preferred.or_else(|| draw(cluster, random, |_| true)).or(cluster.main)
+    let preferred = preference.and_then(|preference| prefer(cluster, preference, random, draw));
+    preferred.or_else(|| draw(random, &|_| true)).or(cluster.main)
 }
 
 /// The node that a preference gives, if one can serve it.
-fn prefer(cluster: &ClusterView, Preference { to, weight }: Preference, random: f64) -> Option<NodeId> {
+fn prefer(
+    cluster: &ClusterView,
+    Preference { to, weight }: Preference,
+    random: f64,
+    draw: Draw<'_>,
+) -> Option<NodeId> {
     // The part of the random number behind the decision is one again.
     let (is_for_it, rest) = if random < weight || weight >= 1.0 {
         (true, random / weight)
@@ -43,15 +53,15 @@ fn prefer(cluster: &ClusterView, Preference { to, weight }: Preference, random: 
         RedirectTo::Node(id) => Some(id).filter(|id| usable(*id))?,
         RedirectTo::Primary => writer?,
         RedirectTo::Standby => {
-            let standby = draw(cluster, rest, |node| Some(node.id) != writer);
+            let standby = draw(rest, &|node| Some(node.id) != writer);
             return if is_for_it { standby } else { writer.or(standby) };
         }
     };
-    if is_for_it { Some(node) } else { draw(cluster, rest, |other| other.id != node).or(Some(node)) }
+    if is_for_it { Some(node) } else { draw(rest, &|other| other.id != node).or(Some(node)) }
 }
 
 /// Draws among the usable nodes that `may` serve, by weight. None: none of them has one.
-fn draw(cluster: &ClusterView, random: f64, may: impl Fn(&NodeView) -> bool) -> Option<NodeId> {
+pub fn draw_by_weight(cluster: &ClusterView, random: f64, may: &dyn Fn(&NodeView) -> bool) -> Option<NodeId> {
     let candidates = || cluster.nodes.iter().filter(|node| node.usable && node.weight > 0.0 && may(node));
     let total: f64 = candidates().map(|node| node.weight).sum();
     let mut left = random * total;
@@ -63,6 +73,17 @@ fn draw(cluster: &ClusterView, random: f64, may: impl Fn(&NodeView) -> bool) -> 
     }
     // Rounding can leave a crumb behind the last candidate.
     candidates().next_back().map(|node| node.id)
+}
+
+/// Those of the usable nodes that `may` serve which have a weight and are not too far behind.
+pub fn candidates<'a>(
+    cluster: &'a ClusterView,
+    config: &'a RouteConfig,
+    may: &'a dyn Fn(&NodeView) -> bool,
+) -> impl Iterator<Item = Candidate> + 'a {
+    let able = cluster.nodes.iter().filter(|node| node.usable && node.weight > 0.0);
+    let able = able.filter(move |node| matches!(lag(node, config), Lag::Within) && may(node));
+    able.map(|node| Candidate { node: node.id, weight: node.weight })
 }
 
 /// The node for a read of a session whose node for reads is `balance_node`: that one, unless it is gone or

@@ -12,6 +12,17 @@ use super::config::CheckTemp;
 use super::*;
 use crate::sql::facts;
 
+fn choose(
+    cluster: &ClusterView,
+    config: &RouteConfig,
+    preference: Option<Preference>,
+    random: f64,
+) -> Option<NodeId> {
+    choose_balance_node(cluster, config, preference, random, &mut |random, may| {
+        draw_by_weight(cluster, random, may)
+    })
+}
+
 /// A catalog that goes by how a name begins; what begins with `ask` is not known yet.
 struct TestCatalog;
 
@@ -965,7 +976,7 @@ mod nodes {
     #[test]
     fn drawn_in_proportion_to_weight() {
         let config = RouteConfig::default();
-        let draw = |cluster: &ClusterView, random| choose_balance_node(cluster, &config, None, random);
+        let draw = |cluster: &ClusterView, random| choose(cluster, &config, None, random);
         // Weights 1, 1, 2.
         for (random, node) in
             [(0.0, 0), (0.24, 0), (0.25, 1), (0.49, 1), (0.5, 2), (0.99, 2), (1.0, 2), (7.0, 2)]
@@ -988,7 +999,7 @@ mod nodes {
     }
 
     fn preferred(cluster: &ClusterView, to: RedirectTo, weight: f64, random: f64) -> Option<NodeId> {
-        choose_balance_node(cluster, &RouteConfig::default(), Some(Preference { to, weight }), random)
+        choose(cluster, &RouteConfig::default(), Some(Preference { to, weight }), random)
     }
 
     #[test]
@@ -1049,10 +1060,10 @@ mod nodes {
         let mut view = cluster();
         view.primary = Some(1);
         let off = with(|c| c.load_balance = false);
-        assert_eq!(choose_balance_node(&view, &off, None, 0.99), Some(1));
+        assert_eq!(choose(&view, &off, None, 0.99), Some(1));
         view.primary = None;
-        assert_eq!(choose_balance_node(&view, &off, None, 0.99), Some(0));
-        assert_eq!(choose_balance_node(&view, &with(|c| c.mode = Mode::Raw), None, 0.99), Some(0));
+        assert_eq!(choose(&view, &off, None, 0.99), Some(0));
+        assert_eq!(choose(&view, &with(|c| c.mode = Mode::Raw), None, 0.99), Some(0));
     }
 
     /// Thresholds in bytes and microseconds, lags of nodes 1 and 2, prefer_lower_delay_standby → node, reason.

@@ -18,6 +18,7 @@ use crate::error::NodeId;
 use crate::net::{Address, Wire};
 use crate::pool::Pool;
 use crate::route::RouteConfig;
+use crate::route::learn::Candidate;
 use crate::shm::Segment;
 use crate::sql;
 use crate::tls::Acceptor;
@@ -50,11 +51,15 @@ pub struct Shared {
     pub now: Instant,
     /// Seconds since 1970, for what people read.
     pub unix_now: u64,
+    /// A moment, and what the clock that all processes share said then.
+    pub clock: (Instant, u64),
     pub random: Random,
     /// What the worker must do for sessions once the event is handled.
     pub errands: Vec<Errand>,
     /// Scratch space for messages of our own.
     pub out: Vec<u8>,
+    /// And for nodes that one is chosen of.
+    pub candidates: Vec<Candidate>,
 }
 
 /// What a session asks of its worker.
@@ -96,12 +101,16 @@ impl Random {
         Random(seed.max(1))
     }
 
-    /// Uniform in 0..1.
-    pub fn uniform(&mut self) -> f64 {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11;
-        bits as f64 / (1u64 << 53) as f64
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Uniform in 0..1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -176,7 +176,7 @@ impl Session {
         let first = self.first_to_repeat(count);
         let messages = self.again.take(first);
         let failed = first.unwrap_or(count);
-        let errored = self.end_flights(node, queries);
+        let errored = self.end_flights(ctx, node, queries);
         let refusal = |is_unknown: bool| match is_unknown {
             true => {
                 Refusal::Own("08007", format!("{message}; whether the statement took effect is not known"))
@@ -202,21 +202,22 @@ impl Session {
     }
 
     /// Nothing of the client's is under way on the node any more. Whether an error had been passed on.
-    fn end_flights(&mut self, node: NodeId, queries: usize) -> bool {
+    fn end_flights(&mut self, ctx: &Ctx<'_>, node: NodeId, queries: usize) -> bool {
         let ending = self.batch == Some(node) && std::mem::take(&mut self.ending);
         self.in_flight = self.in_flight.saturating_sub(queries as u32 + u32::from(ending));
         if self.batch == Some(node) {
             self.batch = None;
         }
-        self.forget_sent();
+        self.forget_sent(ctx, Some(node));
         std::mem::take(&mut self.errored)
     }
 
-    /// What was sent and has not ended is not answered any more: nothing is done when it ends.
-    pub(super) fn forget_sent(&mut self) {
+    /// What was sent and has not ended is not answered any more: nothing is done when it ends. `lost`: by this node,
+    /// which is lost.
+    pub(super) fn forget_sent(&mut self, ctx: &Ctx<'_>, lost: Option<NodeId>) {
         self.effects.clear();
         self.written.clear();
-        self.forget_running();
+        self.forget_running(ctx.shared, lost);
         self.ends.clear();
         self.done = 0;
     }
@@ -249,7 +250,7 @@ impl Session {
         let mut errored = false;
         if at_work {
             self.again.take(None);
-            errored = self.end_flights(node, queries);
+            errored = self.end_flights(ctx, node, queries);
         }
         let message = if commits {
             format!("{message}; whether the transaction was committed is not known")

@@ -20,6 +20,7 @@ mod finish;
 mod hold;
 mod holdings;
 mod idle;
+mod learning;
 mod limits;
 mod lookup;
 mod lose;

@@ -9,11 +9,12 @@ use std::rc::Rc;
 
 use super::finish::Refusal;
 use super::{Ctx, Session, Step};
-use crate::admin;
+use crate::admin::{self, NodeScore};
 use crate::error::NodeId;
 use crate::face::sql::{self, Answer, Asked};
 use crate::pool::Names;
-use crate::route::{self, Target};
+use crate::route::learn::Class;
+use crate::route::{self, NodeView, Target};
 use crate::wire::backend;
 use crate::wire::frontend::{self, Bind, Parse};
 
@@ -69,6 +70,18 @@ impl Session {
         })
     }
 
+    /// What was learnt of nodes for such statements; empty where nothing is learnt.
+    fn scores_text(&self, ctx: &Ctx<'_>, nodes: &[NodeId], class: Class) -> String {
+        let shared = &*ctx.shared;
+        let Some(model) = route::model(&shared.segment).filter(|_| shared.routes.learns()) else {
+            return String::new();
+        };
+        let may = |node: &NodeView| nodes.contains(&node.id);
+        let candidates: Vec<_> = route::candidates(&shared.view, &shared.routes, &may).collect();
+        let scores = model.scores(&shared.routes.learning, &candidates, class, shared.micros());
+        admin::scores_text(&scores.into_iter().map(NodeScore::from).collect::<Vec<_>>())
+    }
+
     /// Where a statement would go if the client sent it now.
     fn explain_route(&mut self, ctx: &mut Ctx<'_>, text: &[u8]) -> Result<Answer, Option<Step>> {
         let facts = ctx.shared.facts.get(text);
@@ -82,9 +95,9 @@ impl Session {
                 return Err(self.ask(ctx, question));
             }
         };
-        let lead = self.lead(ctx);
+        let (lead, class) = (self.lead(ctx), ctx.shared.class(&facts, text));
         let node = match &explanation.route.target {
-            Target::Balance => match self.fresh_node(ctx, lead, explanation.route.after) {
+            Target::Balance => match self.fresh_node(ctx, lead, explanation.route.after, class) {
                 Ok(node) => node,
                 Err(question) => return Err(self.ask(ctx, question)),
             },
@@ -105,6 +118,7 @@ impl Session {
             explanation.relations_text(),
             explanation.functions_text(),
             explanation.write().to_owned(),
+            self.scores_text(ctx, &explanation.candidates, class),
         ];
         Ok(Answer::Table { columns: sql::explain_columns(), rows: vec![row] })
     }

@@ -7,6 +7,7 @@ use super::{Ctx, Session, Shared, Source};
 use crate::cluster::view::ClusterView;
 use crate::error::NodeId;
 use crate::log;
+use crate::route::learn::Class;
 use crate::route::{
     self, Catalog, Decision, Question, Reason, Route, RouteConfig, SessionView, Target, Write,
 };
@@ -76,7 +77,7 @@ impl Session {
             // To end what has not begun is the same everywhere.
             Target::Primary | Target::Everywhere => lead.or(ctx.shared.view.main.filter(|_| is_end(facts))),
             Target::Node(node) => Some(*node),
-            Target::Balance => match self.fresh_node(ctx, lead, route.after) {
+            Target::Balance => match self.fresh_node(ctx, lead, route.after, ctx.shared.class(facts, text)) {
                 Ok(node) => node,
                 Err(question) => return Place::Ask(question),
             },
@@ -180,23 +181,24 @@ impl Session {
         self.preference = route::preference(routes, &self.key.user, &self.key.database, application);
     }
 
-    /// Draws a node for reads.
-    pub(super) fn draw_node(&self, shared: &mut Shared) -> Option<NodeId> {
-        let draw = shared.random.uniform();
-        route::choose_balance_node(&shared.view, &shared.routes, self.preference, draw)
-    }
-
     /// Whether a node may serve this session's reads now.
     pub(super) fn may_use(&self, shared: &Shared, node: NodeId) -> bool {
         shared.view.is_usable(node) && !self.is_avoided(shared.now, node)
     }
 
-    /// Node for a read, with the delay of the standbys looked at now.
-    pub(super) fn read_node(&mut self, ctx: &mut Ctx<'_>) -> Option<NodeId> {
+    /// Node for a read like that, with the delay of the standbys looked at now.
+    pub(super) fn read_node(&mut self, ctx: &mut Ctx<'_>, class: Class) -> Option<NodeId> {
         let shared = &mut *ctx.shared;
-        let known = if shared.routes.statement_level { self.drawn } else { self.balance };
+        let known = match () {
+            () if !shared.routes.statement_level => self.balance,
+            // A transaction that reads on a node goes on there: on others it would see another state.
+            () if shared.routes.learns() => {
+                self.drawn.or(self.transaction.as_ref().and_then(|tx| tx.reads_on))
+            }
+            () => self.drawn,
+        };
         if !known.is_some_and(|node| self.may_use(shared, node)) {
-            let drawn = self.draw_node(shared).filter(|node| self.may_use(shared, *node));
+            let drawn = self.draw_node(shared, class).filter(|node| self.may_use(shared, *node));
             self.balance = drawn;
             if shared.routes.statement_level {
                 self.drawn = drawn;
@@ -205,6 +207,9 @@ impl Session {
             self.balance = known;
         }
         let balance = self.balance?;
+        if let Some(tx) = &mut self.transaction {
+            tx.reads_on = Some(balance);
+        }
         let (node, reason): (NodeId, Reason) = route::node_for_read(&shared.view, &shared.routes, balance);
         if node != balance {
             crate::say!(Debug1, "could not load balance because {}", reason);

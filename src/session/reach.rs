@@ -211,6 +211,9 @@ impl Session {
 
     pub(super) fn report_unreachable(&mut self, ctx: &mut Ctx<'_>, node: NodeId, failure: &Failure) {
         // LOG and not WARNING: the client, whose statement goes elsewhere, need not hear of it.
+        if matches!(failure.trouble, Trouble::Unreachable | Trouble::NotNow) {
+            self.learn_unreachable(ctx, node);
+        }
         if failure.trouble == Trouble::Unreachable {
             if !self.is_news(ctx.shared.now, node) {
                 return;

@@ -100,7 +100,7 @@ impl Session {
         }
         self.in_flight = self.in_flight.saturating_sub(1);
         self.errored = false;
-        self.forget_sent();
+        self.forget_sent(ctx, None);
         if status != TxStatus::Idle {
             self.leave_transaction(ctx, node);
         }

@@ -231,7 +231,7 @@ impl Session {
         if will_be_run_again {
             return Verdict::Drop;
         }
-        self.count_failed(node);
+        self.count_failed(node, fields.code);
         self.execute_ended(ctx);
         self.again.note_given();
         Verdict::Forward

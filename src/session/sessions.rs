@@ -293,8 +293,10 @@ impl Sessions {
         }
         session.exchange_own(&mut self.shared);
         if done.is_err() {
+            session.forget_running(&self.shared, None);
             self.bury(wire, slot, session.client);
         } else if session.is_closed() {
+            session.forget_running(&self.shared, None);
             self.free.push(slot);
             self.ended.push(slot);
         } else if let Some(place) = self.places.get_mut(slot as usize) {
@@ -338,8 +340,8 @@ impl Sessions {
         for backend in lost {
             self.pool.drop_backend(wire, backend);
         }
-        if let Some(place) = self.places.get_mut(slot as usize) {
-            *place = None;
+        if let Some(mut session) = self.places.get_mut(slot as usize).and_then(Option::take) {
+            session.forget_running(&self.shared, None);
         }
         // Its cancel key must not find the next session in its place.
         self.shared.segment.set_session(self.shared.worker, slot as usize, &SessionRow::default());

@@ -11,6 +11,7 @@ use crate::error::NodeId;
 use crate::face;
 use crate::pool::Expect;
 use crate::route::Write;
+use crate::route::learn::Class;
 use crate::sql::{Facts, ParseOutcome};
 use crate::wire::frame::Header;
 use crate::wire::frontend;
@@ -60,7 +61,8 @@ impl Session {
             self.keep_for_again(ctx, node);
         }
         self.begin_statement(ctx, node, &facts, text, "", write);
-        self.time_simple(ctx, node);
+        let class = ctx.shared.class(&facts, text);
+        self.time_simple(ctx, node, class);
         self.launch(ctx, node, Expect::Query);
         // In a batch without its Sync the query takes the place of that: what came before is its transaction, too.
         self.batch = None;
@@ -157,7 +159,7 @@ impl Session {
         };
         self.again.begin(node, false, false);
         self.begin_statement(ctx, node, &facts, name, "", Write::Opaque);
-        self.time_simple(ctx, node);
+        self.time_simple(ctx, node, Class::UNKNOWN);
         self.launch(ctx, node, Expect::Query);
         self.send_frame(ctx, node, header, rest)
     }

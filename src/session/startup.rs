@@ -11,6 +11,7 @@ use super::{Ctx, Errand, Session, Stage, Step};
 use crate::error::NodeId;
 use crate::net::Owner;
 use crate::pool::{Failure, Key, Trouble};
+use crate::route::learn::Class;
 use crate::shm::{Hold, SessionStatus};
 use crate::sys::random;
 use crate::tls::{self, Acceptor, Secured};
@@ -275,7 +276,7 @@ impl Session {
         // Nodes that failed while we came in may be back by the time they are needed.
         self.avoid.clear();
         self.prefer(&ctx.shared.routes);
-        self.balance = self.draw_node(ctx.shared);
+        self.balance = self.draw_node(ctx.shared, Class::UNKNOWN);
         self.write_row(ctx, SessionStatus::Idle);
         self.show_status(ctx);
         self.pump(ctx);

@@ -143,6 +143,7 @@ impl Session {
         {
             link.paused = true;
             ctx.wire.pause(backend.conn);
+            self.is_slowed();
         }
     }
 

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::learning::{abandon, end};
 use super::report::MAX_LOGGED;
-use super::{Ctx, Prepared, Session};
+use super::{Ctx, Prepared, Session, Shared};
 use crate::error::NodeId;
+use crate::route::learn::{Choice, Class, Outcome, Ticket};
 use crate::shm::TrafficCounts;
 
 /// What has been sent and has not ended, in order.
@@ -19,6 +21,12 @@ pub(super) struct Timing {
     running: VecDeque<Running>,
     /// When a statement ended last: those behind it were only then begun.
     ended: Option<Instant>,
+    /// How the node was chosen that the next statement is likely to be sent to.
+    pub(super) choice: Option<Choice>,
+    /// What the last error says of the node of the statement that is under way.
+    failed: Option<Outcome>,
+    /// The client reads slowly what is under way: it says nothing of the node.
+    slowed: bool,
 }
 
 struct Running {
@@ -27,6 +35,8 @@ struct Running {
     /// Which ReadyForQuery stands behind it.
     flight: u64,
     form: Form,
+    /// For what routing learns.
+    ticket: Option<Ticket>,
 }
 
 /// Which message ends it.
@@ -45,18 +55,20 @@ impl Session {
     }
 
     /// A simple query or a function call is sent now.
-    pub(super) fn time_simple(&mut self, ctx: &Ctx<'_>, node: NodeId) {
-        self.time(ctx, node, Form::Simple);
+    pub(super) fn time_simple(&mut self, ctx: &Ctx<'_>, node: NodeId, class: Class) {
+        self.time(ctx, node, Form::Simple, class);
     }
 
     /// An Execute is sent now.
     pub(super) fn time_execute(&mut self, ctx: &Ctx<'_>, node: NodeId, prepared: Option<Rc<Prepared>>) {
-        self.time(ctx, node, Form::Execute(prepared));
+        let class = prepared.as_ref().map(|known| ctx.shared.class(&known.facts, &known.text));
+        self.time(ctx, node, Form::Execute(prepared), class.unwrap_or_default());
     }
 
-    fn time(&mut self, ctx: &Ctx<'_>, node: NodeId, form: Form) {
+    fn time(&mut self, ctx: &Ctx<'_>, node: NodeId, form: Form, class: Class) {
         let (sent, flight) = (ctx.shared.now, self.flight);
-        self.timing.running.push_back(Running { node, sent, flight, form });
+        let ticket = self.begin_learning(ctx.shared, node, class);
+        self.timing.running.push_back(Running { node, sent, flight, form, ticket });
     }
 
     /// An Execute has ended, with an error or without. What ends a simple query comes later.
@@ -70,20 +82,33 @@ impl Session {
     /// All that stands before this ReadyForQuery has ended, or was left out because of an error before it.
     pub(super) fn flight_ended(&mut self, ctx: &Ctx<'_>, landed: u64) {
         while let Some(running) = self.timing.running.pop_front_if(|running| running.flight <= landed) {
-            if matches!(running.form, Form::Simple) {
-                self.has_taken(ctx, &running);
+            match running.form {
+                Form::Simple => self.has_taken(ctx, &running),
+                Form::Execute(_) => running.ticket.into_iter().for_each(|ticket| abandon(ctx.shared, ticket)),
             }
         }
     }
 
-    /// What was sent does not end, or is sent again.
-    pub(super) fn forget_running(&mut self) {
-        self.timing.running.clear();
+    /// What was sent does not end, or is sent again; what `lost` had it has lost.
+    pub(super) fn forget_running(&mut self, shared: &Shared, lost: Option<NodeId>) {
+        for Running { node, ticket, .. } in self.timing.running.drain(..) {
+            match ticket {
+                Some(ticket) if lost == Some(node) => end(shared, ticket, 0, Outcome::Lost),
+                Some(ticket) => abandon(shared, ticket),
+                None => {}
+            }
+        }
     }
 
     /// The client is told of an error of this node.
-    pub(super) fn count_failed(&self, node: NodeId) {
+    pub(super) fn count_failed(&mut self, node: NodeId, code: &[u8]) {
         self.timing.counts.failure(node);
+        self.timing.failed = Some(Outcome::of_sqlstate(code));
+    }
+
+    /// The client reads more slowly than a node sends.
+    pub(super) fn is_slowed(&mut self) {
+        self.timing.slowed = true;
     }
 
     fn has_taken(&mut self, ctx: &Ctx<'_>, running: &Running) {
@@ -93,6 +118,13 @@ impl Session {
         self.timing.ended = Some(shared.now);
         let micros = taken.as_secs().saturating_mul(1_000_000).saturating_add(taken.subsec_micros().into());
         self.timing.counts.statement(running.node, micros);
+        let failed = self.timing.failed.take();
+        let says_nothing = std::mem::take(&mut self.timing.slowed) && failed.is_none();
+        match running.ticket {
+            Some(ticket) if says_nothing => abandon(shared, ticket),
+            Some(ticket) => end(shared, ticket, micros, failed.unwrap_or(Outcome::Ok)),
+            None => {}
+        }
         let limit = shared.config.log_min_duration_statement;
         if limit >= 0 && taken >= Duration::from_millis(limit.unsigned_abs()) {
             self.log_slow(running, micros);

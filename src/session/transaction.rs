@@ -24,6 +24,8 @@ pub(super) struct Transaction {
     changed_catalog: bool,
     /// Node on which a statement failed; everything goes there until ROLLBACK.
     pub(super) failed_on: Option<NodeId>,
+    /// Where its last read went.
+    pub(super) reads_on: Option<NodeId>,
     /// Its node is lost.
     pub(super) aborted: Option<Box<Aborted>>,
 }
@@ -36,6 +38,7 @@ impl Transaction {
             wrote: Wrote::default(),
             changed_catalog: false,
             failed_on: None,
+            reads_on: None,
             aborted: None,
         }
     }

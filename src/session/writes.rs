@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Ctx, Session};
 use crate::cluster::view::ClusterView;
 use crate::error::NodeId;
+use crate::route::learn::Class;
 use crate::route::{OnWrite, Question, ReadAfterWrite, RouteConfig, Write, Writes, tables_written};
 use crate::shm::{Segment, Written};
 use crate::sql::{Facts, Name};
@@ -204,8 +205,9 @@ impl Session {
         ctx: &mut Ctx<'_>,
         lead: Option<NodeId>,
         after: u64,
+        class: Class,
     ) -> Result<Option<NodeId>, Question> {
-        let node = self.batch.or_else(|| self.read_node(ctx)).or(lead);
+        let node = self.batch.or_else(|| self.read_node(ctx, class)).or(lead);
         if ctx.shared.routes.read_after_write == ReadAfterWrite::Off {
             return Ok(node);
         }

@@ -102,6 +102,7 @@ mod tests {
             nodes: 1,
             answers: 2,
             tables: 0,
+            learned: 16,
         };
         let segment = Segment::create(sizes).unwrap();
         let key = |one: u64, two: u64| CatalogKey((u128::from(one) << 64) | u128::from(two));

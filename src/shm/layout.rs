@@ -18,6 +18,7 @@
 //! pools     × workers × nodes × rows    cell PoolRow                   that worker
 //! counters  × workers × nodes       pools used | words                 that worker
 //! traffic   × workers               rows used | words × nodes | (cell TrafficKey | words × nodes) × rows   that worker
+//! learned   words                   what routing has learnt, in lines of the cache    see `route::learn`
 //! ```
 //! Rows beyond those used, and nodes that are only room for a reload, never become memory.
 #![forbid(unsafe_code)]
@@ -47,6 +48,8 @@ pub struct Sizes {
     pub answers: usize,
     /// Places for the tables that were written; several tables may have the same one.
     pub tables: usize,
+    /// Words for what routing learns.
+    pub learned: usize,
 }
 
 pub(super) const STARTED_AT: usize = 0;
@@ -94,6 +97,8 @@ const COUNTED: usize = 1 + COUNTERS;
 /// Words that are read one by one.
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;
+/// Words of a line of the processor's cache.
+const LINE: usize = 8;
 const SESSION: usize = 2 + size::<SessionRow>();
 
 /// Offsets of the tables for given sizes.
@@ -108,6 +113,7 @@ pub(super) struct Layout {
     replayed: usize,
     tables: usize,
     traffic: usize,
+    learned: usize,
     /// Words of the whole segment.
     pub(super) total: usize,
 }
@@ -129,8 +135,21 @@ impl Layout {
         let traffic = table(tables, PAIR, &[sizes.tables.checked_add(1)?])?;
         let rows = table(0, traffic_row(sizes.nodes)?, &[traffic::ROWS])?;
         let of_worker = table(1, traffic::LATENCY_CLASSES, &[sizes.nodes])?.checked_add(rows)?;
-        let total = table(traffic, of_worker, &[sizes.workers])?;
-        Some(Layout { sizes, workers, sessions, pools, counters, answers, replayed, tables, traffic, total })
+        let learned = table(traffic, of_worker, &[sizes.workers])?.checked_next_multiple_of(LINE)?;
+        let total = learned.checked_add(sizes.learned)?;
+        Some(Layout {
+            sizes,
+            workers,
+            sessions,
+            pools,
+            counters,
+            answers,
+            replayed,
+            tables,
+            traffic,
+            learned,
+            total,
+        })
     }
 
     /// How often a primary was replaced for this reason.
@@ -284,6 +303,11 @@ impl Layout {
         let start = self.traffic_key(worker, row)?.end + node * traffic::COUNTS;
         Some(start..start + traffic::COUNTS)
     }
+
+    /// What routing has learnt.
+    pub(super) fn learned(&self) -> Range<usize> {
+        self.learned..self.total
+    }
 }
 
 /// Words of a row of traffic.
@@ -308,6 +332,7 @@ mod tests {
             nodes: 2,
             answers: 3,
             tables: 4,
+            learned: 16,
         };
         let layout = Layout::new(sizes).unwrap();
         let mut owner = vec![0u8; layout.total];
@@ -365,7 +390,12 @@ mod tests {
                 mark(layout.counters(worker, node).unwrap());
             }
         }
-        assert!(owner.iter().all(|count| *count == 1));
+        mark(layout.learned());
+        // What fills up a line.
+        let filled = owner.iter().filter(|count| **count == 0).count();
+        assert!(filled < LINE && owner.iter().all(|count| *count <= 1));
+        assert_eq!(owner[layout.learned().start - filled..layout.learned().start], vec![0; filled]);
+        assert_eq!((layout.learned().start % LINE, layout.learned().len()), (0, sizes.learned));
     }
 
     #[test]
@@ -377,6 +407,7 @@ mod tests {
             nodes: 1,
             answers: 1,
             tables: 0,
+            learned: 16,
         })
         .unwrap();
         assert_eq!(layout.node_status(1), None);

@@ -58,6 +58,11 @@ impl Segment {
         self.sizes
     }
 
+    /// The words for what routing learns, which begin with a line of the processor's cache.
+    pub fn learned(&self) -> &'static [AtomicU64] {
+        self.words.get(self.layout.learned()).unwrap_or_default()
+    }
+
     /// Bytes of the segment.
     pub fn bytes(&self) -> usize {
         size_of_val(self.words)
@@ -529,6 +534,7 @@ mod tests {
             nodes: 11,
             answers: 10_000,
             tables: 10_000,
+            learned: 16,
         })
         .unwrap();
         assert!(segment.bytes() > 50_000_000);

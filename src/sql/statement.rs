@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::fmt;
 
+use super::fingerprint::{Fingerprint, fingerprint};
+
 /// Everything known about one text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
@@ -15,17 +17,25 @@ pub struct Facts {
     pub statements: Vec<Statement>,
     /// A standby has refused the text, when the catalog was in this state: who keeps the facts keeps that, too.
     pub refused_at: Cell<Option<u64>>,
+    fingerprint: Cell<Option<Fingerprint>>,
 }
 
 impl Facts {
     /// Facts of a text.
     pub fn new(parse: ParseOutcome, statements: Vec<Statement>) -> Facts {
-        Facts { parse, statements, refused_at: Cell::new(None) }
+        Facts { parse, statements, refused_at: Cell::new(None), fingerprint: Cell::new(None) }
     }
 
     /// Facts of a text that was not understood.
     pub fn unknown(parse: ParseOutcome) -> Facts {
         Facts::new(parse, Vec::new())
+    }
+
+    /// The fingerprint of the text that these are the facts of: made once.
+    pub fn fingerprint(&self, text: &[u8]) -> Fingerprint {
+        let known = self.fingerprint.get().unwrap_or_else(|| fingerprint(text));
+        self.fingerprint.set(Some(known));
+        known
     }
 
     /// The one statement of the text, if it holds exactly one.

@@ -4,6 +4,7 @@
 use super::run::Supervisor;
 use crate::admin::status_text;
 use crate::error::NodeId;
+use crate::route;
 use crate::shm::{EventKind, NodeStatus};
 use crate::sys::clock;
 
@@ -19,6 +20,12 @@ impl Supervisor {
         match orderly {
             true => self.segment.set_detached(node, reason, clock::unix_seconds()),
             false => self.segment.set_status(node, status, reason, clock::unix_seconds()),
+        }
+        if !before.is_used()
+            && status.is_used()
+            && let Some(model) = route::model(&self.segment)
+        {
+            model.node_back(node, clock::monotonic_micros());
         }
         if before != status {
             let (old, new) = (status_text(before), status_text(status));

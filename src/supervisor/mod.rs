@@ -8,6 +8,7 @@ mod child;
 mod collector;
 mod events;
 mod failover;
+mod learned;
 mod listen;
 mod nodes;
 mod operate;

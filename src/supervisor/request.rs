@@ -58,6 +58,8 @@ pub enum Request {
         /// What it is now.
         weight: Weight,
     },
+    /// Forget what routing has learnt.
+    ForgetLearned,
 }
 
 /// The reply to a request.

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::child::{ChildContext, Files, Listener, TokenSeed};
 use super::collector::Collector;
 use super::failover::Failover;
+use super::learned::Keeper;
 use super::listen;
 use super::nodes::Nodes;
 use super::owed::{Outcome, Owed};
@@ -65,6 +66,8 @@ pub(super) struct Supervisor {
     sign_of_life: Option<Instant>,
     /// Who waits for a pause to be quiet.
     pub(super) pauses: Pauses,
+    /// Keeps what routing learns.
+    pub(super) learned: Keeper,
     /// The primary that was known last.
     pub(super) last_primary: Option<NodeId>,
     /// What tokens are signed with where the configuration has no secret: the same in all children, and in those that
@@ -87,6 +90,7 @@ impl Supervisor {
     ) -> Supervisor {
         Supervisor {
             failover: Failover::new(&config, launch, &segment),
+            learned: Keeper::new(&config),
             config,
             launch: launch.clone(),
             files,
@@ -112,6 +116,7 @@ impl Supervisor {
 
     /// Runs until everything has stopped; returns the exit code.
     pub(super) fn run(mut self) -> u8 {
+        self.read_learned();
         match Signals::new() {
             Ok(signals) => self.signals = Some(signals),
             Err(error) => {
@@ -132,6 +137,7 @@ impl Supervisor {
                 return code;
             }
             self.give_sign_of_life();
+            self.keep_learned();
             let places = self.wait();
             // First: a node that fails when the program is told to stop is no reason to begin a failover.
             while let Some(signal) = self.signals.as_ref().and_then(Signals::read) {
@@ -192,6 +198,7 @@ impl Supervisor {
             self.successor_due(),
             self.failover.due(),
             self.pauses.due(),
+            self.learned.due(),
             self.sign_of_life,
             self.stuck().next().map(|_| Instant::now() + TRY_AGAIN),
         ];
@@ -220,6 +227,7 @@ impl Supervisor {
         self.note(EventKind::Start, &version, "");
         self.nodes().log_roles();
         self.write_status_file();
+        self.save_learned();
         // The program that this one has taken over from tells the manager that.
         if self.predecessor.is_none() {
             self.tell_manager(Notifier::ready);
@@ -392,6 +400,7 @@ impl Supervisor {
             Request::Pause => return self.pause(),
             Request::Resume => self.resume(),
             Request::SetWeight { node, weight } => self.set_weight(node, weight),
+            Request::ForgetLearned => self.forget_learned(),
             Request::Stop(mode) => {
                 self.stop(mode, exit::OK);
                 Answer::Done

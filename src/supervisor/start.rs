@@ -20,6 +20,7 @@ use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
 use crate::net::Net;
+use crate::route::learn::Model;
 use crate::shm::{Segment, Sizes};
 use crate::sys::notify::Notifier;
 use crate::sys::{clock, limits, process, random, signals};
@@ -226,13 +227,15 @@ fn key_path() -> PathBuf {
 fn sizes(config: &Config) -> Sizes {
     let count = |number: i64| usize::try_from(number).unwrap_or(1).max(1);
     let sessions_per_worker = count(config.sessions_per_child);
+    let (workers, nodes) = (count(config.num_init_children), nodes::capacity(config));
     Sizes {
-        workers: count(config.num_init_children),
+        workers,
         sessions_per_worker,
         pools_per_worker: count(config.max_pool).saturating_mul(sessions_per_worker),
-        nodes: nodes::capacity(config),
+        nodes,
         tables: count(config.track_table_mutation_table_size),
         answers: if config.enable_shared_relcache { shared_answers(config) } else { 0 },
+        learned: Model::words_needed(workers, nodes),
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use pgbalancer::cluster::relcache::RelCache;
 use pgbalancer::cluster::view::{ClusterView, NodeView};
 use pgbalancer::route::{
-    Catalog, Decision, Question, RouteConfig, SessionView, choose_balance_node, decide, node_for_read,
+    Catalog, Decision, Question, RouteConfig, SessionView, choose_balance_node, decide, draw_by_weight,
+    node_for_read,
 };
 use pgbalancer::shm::{Segment, Sizes};
 use pgbalancer::sql::{Cache, facts};
@@ -105,7 +106,9 @@ fn main() {
         println!("| {name} | {} | {} |", parsed.as_nanos(), routed.as_nanos());
     }
     let drawn = measure(|| {
-        black_box(choose_balance_node(&cluster, &config, None, black_box(0.7)));
+        black_box(choose_balance_node(&cluster, &config, None, black_box(0.7), &mut |number, may| {
+            draw_by_weight(&cluster, number, may)
+        }));
     });
     println!("| (drawing a node) | | {} |", drawn.as_nanos());
 }

@@ -71,6 +71,7 @@ fn segment() -> Segment {
         nodes: 4,
         answers: 64,
         tables: 16,
+        learned: 16,
     })
     .expect("memory")
 }

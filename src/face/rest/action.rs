@@ -186,6 +186,10 @@ pub(super) fn stop(_: &View<'_>, _: &Found, body: &[u8]) -> Wanted {
     mode.map(Command::Stop).ok_or_else(wrong)
 }
 
+pub(super) fn forget_learned(_: &View<'_>, _: &Found, _: &[u8]) -> Wanted {
+    Ok(Command::ForgetLearned)
+}
+
 pub(super) fn invalidate_cache(_: &View<'_>, _: &Found, _: &[u8]) -> Wanted {
     Ok(Command::InvalidateCache)
 }
@@ -227,6 +231,7 @@ pub fn done(command: &Command) -> ActionDone {
         Command::Pause => "New transactions wait until you resume".to_owned(),
         Command::Resume => "Transactions begin again".to_owned(),
         Command::SetWeight { weight, .. } => format!("Node weight set to {}", weight.value()),
+        Command::ForgetLearned => "What routing has learnt is forgotten".to_owned(),
     };
     ActionDone { message, status: "success" }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::schema::{answer, described};
-use crate::admin::{Latency, NodeLatency, RouteReport, SessionReport, TrafficReport, TrafficRow};
+use crate::admin::{Latency, NodeLatency, NodeScore, RouteReport, SessionReport, TrafficReport, TrafficRow};
 
 answer! {
     /// The whole at a glance.
@@ -305,16 +305,56 @@ answer! {
 
     /// What adaptive balancing has learnt.
     pub(super) struct Adaptive {
-        /// It is at work.
+        /// It is at work: `load_balance_algorithm` is adaptive.
         pub enabled: bool,
+        /// `load_balance_algorithm`, as it is in force.
+        pub algorithm: &'static str,
         /// `ai_learning_rate`.
         pub learning_rate: f64,
         /// `ai_exploration_rate`.
         pub exploration_rate: f64,
-        /// A score for each node.
-        pub backends: Vec<u64>,
-        /// What there is to be known about it.
-        pub note: &'static str,
+        /// Statements that were sent to nodes while it has learnt.
+        pub total_queries: u64,
+        /// Those whose node it has chosen.
+        pub ai_routed_queries: u64,
+        /// Those of them that went there only to learn.
+        pub exploration_queries: u64,
+        /// What it knows of each node.
+        pub backends: Vec<LearnedNode>,
+    }
+
+    /// What adaptive balancing has learnt of a node.
+    pub(super) struct LearnedNode {
+        /// The node.
+        pub id: usize,
+        /// Milliseconds that statements have taken lately.
+        pub avg_response_time: f64,
+        /// What it runs, in parts of what it runs before it gets slower: 0 to 1.
+        pub current_load: f64,
+        /// Statements that were sent there.
+        pub total_queries: u64,
+        /// Those that it has done; errors of the statement itself count as done.
+        pub successful_queries: u64,
+        /// Those that failed by its fault.
+        pub failed_queries: u64,
+        /// Part of those of late that failed by its fault, 0 to 1.
+        pub error_rate: f64,
+        /// What it is expected to run, by what it ran lately: 0 to 1.
+        pub predicted_load: f64,
+        /// 1: no errors; towards 0: nothing but errors.
+        pub health_score: f64,
+        /// Statements that it runs.
+        pub in_flight: u64,
+        /// Statements that it runs at once before they get slower.
+        pub room: f64,
+        /// Part of its share that it has while it is warmed up, 0 to 1.
+        pub warm: f64,
+        /// Time of a statement in relation to the other nodes: 2 takes twice as long.
+        pub slowness: f64,
+        /// Statements that were sent there by choice.
+        pub chosen_queries: u64,
+        /// Those of them that went there only to learn.
+        pub exploration_queries: u64,
     }
 
     /// The watchdog and its members.
@@ -419,6 +459,22 @@ described! {
         latency: Latency,
     }
 
+    /// What was learnt of a node, for statements like one.
+    NodeScore {
+        /// The node.
+        node_id: usize,
+        /// Microseconds that are expected, made worse by errors and fullness: less is better.
+        score: f64,
+        /// Milliseconds that are expected.
+        expected_ms: f64,
+        /// Statements that it runs.
+        in_flight: u64,
+        /// 1: no errors; towards 0: nothing but errors.
+        health: f64,
+        /// Part of such statements that it would get.
+        share: f64,
+    }
+
     /// Where a statement would go.
     RouteReport {
         /// The node; of a read the one that this session would have drawn.
@@ -431,6 +487,8 @@ described! {
         reason: String,
         /// The nodes that could serve a read.
         candidates: Vec<usize>,
+        /// What was learnt of those nodes, for such a statement; empty where nothing is learnt.
+        scores: Vec<NodeScore>,
         /// What only the catalog knows and was taken to be so.
         assumed: Vec<String>,
     }

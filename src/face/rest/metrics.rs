@@ -8,6 +8,7 @@ use super::head::Found;
 use super::refusal::Refusal;
 use crate::admin::{self, Context, NodeReport, Overview, Role};
 use crate::identity;
+use crate::route::learn;
 use crate::shm::{FailoverReason, HealthRow, Totals};
 
 /// The page.
@@ -25,6 +26,7 @@ pub(super) fn metrics(view: &View<'_>, _: &Found) -> Result<String, Refusal> {
     nodes_in_use(&mut page, &seen);
     pools_and_processes(&mut page, &seen);
     statements(&mut page, &seen);
+    learned(&mut page, &seen);
     health_checks(&mut page, &seen);
     changes(&mut page, &seen);
     let mut page = page.of_names("process_");
@@ -148,6 +150,33 @@ fn statements(page: &mut Page, seen: &Seen<'_>) {
         // Read behind the counts: a statement that ends in between shows in the sum alone.
         page.histogram("query_duration_seconds", node, &counts, segment.traffic_micros(node.id));
     }
+}
+
+/// What routing has learnt.
+fn learned(page: &mut Page, seen: &Seen<'_>) {
+    let learned = admin::learned(seen.context);
+    let report = &learned.report;
+    let enabled = u8::from(learned.is_enabled());
+    page.one("ai_enabled", "gauge", "Whether nodes are chosen by what was learnt of them.", enabled);
+    page.one("ai_learning_rate", "gauge", "How fast knowledge fades.", learned.learning_rate);
+    let rate = "Most of the choices that may only look how a node does.";
+    page.one("ai_exploration_rate", "gauge", rate, learned.exploration_rate);
+    let chosen = "Statements whose node was chosen by what was learnt.";
+    page.one("ai_decisions_total", "counter", chosen, report.ai_routed_queries);
+    let explored = "Those that were sent only to look how the node does.";
+    page.one("ai_exploration_decisions_total", "counter", explored, report.exploration_queries);
+    let mut each = |name: &str, about: &str, value: fn(&learn::NodeReport) -> f64| {
+        page.family(name, "gauge", about);
+        for (node, known) in seen.nodes.iter().zip(&report.nodes) {
+            page.of_node(name, node, &[], value(known));
+        }
+    };
+    let health = "1: no errors by fault of the node; towards 0: nothing but errors.";
+    each("backend_health_score", health, |node| node.health_score);
+    each("ai_response_time_seconds", "How long statements have taken lately.", |node| {
+        node.avg_response_time / 1000.0
+    });
+    each("ai_in_flight", "Statements that the node runs.", |node| node.in_flight as f64);
 }
 
 type Count = fn(&Totals) -> u64;

@@ -236,7 +236,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         .of("name", a_name, ABSENT),
     report!("/api/v1/version", "Versions.", report::version, body::Versions),
     report!("/api/v1/ai-stats", "What adaptive balancing has learnt.", report::adaptive, body::Adaptive)
-        .also(&["/api/ai-stats"]),
+        .also(&["/api/ai-stats", "/api/v1/ai/stats"]),
     report!("/api/v1/watchdog/info", "The watchdog and its members.", report::watchdog_info, body::WatchdogInfo),
     report!("/api/v1/watchdog/status", "The watchdog.", report::watchdog_status, body::WatchdogStatus),
     report!("/api/v1/cache/stats", "The query cache.", report::cache, body::CacheStats),
@@ -339,6 +339,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post("/api/v1/control/logrotate", "Begins a new log file.", action::rotate_log),
     Endpoint::post("/api/v1/control/stop", "Stops the whole program.", action::stop).with(StopBody::schema),
     Endpoint::post("/api/v1/cache/invalidate", "Forgets all query results.", action::invalidate_cache),
+    Endpoint::post("/api/v1/ai-stats/reset", "Has routing forget what it has learnt.", action::forget_learned)
+        .also(&["/api/ai-stats/reset"]),
     Endpoint::post("/api/v1/watchdog/start", "Starts the watchdog.", action::watchdog),
     Endpoint::post("/api/v1/watchdog/stop", "Stops the watchdog.", action::watchdog),
 ];

@@ -21,9 +21,19 @@ pub enum Answer {
 
 /// The columns of `PGPOOL EXPLAIN ROUTE`.
 pub fn explain_columns() -> Vec<String> {
-    ["node_id", "target", "reason", "rule", "candidates", "relations", "functions", "counts_as_write"]
-        .map(str::to_owned)
-        .into()
+    [
+        "node_id",
+        "target",
+        "reason",
+        "rule",
+        "candidates",
+        "relations",
+        "functions",
+        "counts_as_write",
+        "scores",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 impl From<Result<Reply, AdminError>> for Answer {

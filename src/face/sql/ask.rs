@@ -19,6 +19,7 @@ static REPORTS: &[(&str, Request, &str)] = &[
     ("pool_version", Request::ShowVersion, "The version."),
     ("pool_status", Request::ShowStatus, "All parameters, and the state of each server."),
     ("pool_backend_stats", Request::ShowBackendStats, "Statements sent to each server, and errors of it."),
+    ("pool_ai", Request::ShowLearned, "What routing has learnt of each server (ours)."),
     ("pool_cache", Request::ShowCache, "The query cache."),
     (
         "pool_traffic",
@@ -71,6 +72,12 @@ static COMMANDS: &[(&str, &str, Read, &str)] = &[
         "PGPOOL WEIGHT node weight",
         weight,
         "Gives a server another share of the reads until the next start; superusers only (ours).",
+    ),
+    (
+        "ai",
+        "PGPOOL AI RESET",
+        forget_learned,
+        "Has routing forget what it has learnt; superusers only (ours).",
     ),
 ];
 
@@ -156,6 +163,11 @@ fn forget_query(rest: &[u8]) -> Option<Asked> {
 
 fn alone(rest: &[u8], command: Command) -> Option<Asked> {
     is_end(rest).then_some(Asked::Command(command))
+}
+
+fn forget_learned(rest: &[u8]) -> Option<Asked> {
+    let (reset, rest) = word(rest.trim_ascii_start())?;
+    if reset.eq_ignore_ascii_case(b"reset") { alone(rest, Command::ForgetLearned) } else { None }
 }
 
 /// The number of a node, and a weight.

@@ -116,7 +116,7 @@ impl Worker {
 }
 
 fn shared(context: &ChildContext) -> Shared {
-    let config = &context.config;
+    let (config, now) = (&context.config, Instant::now());
     Shared {
         worker: context.index,
         config: Rc::new(config.clone()),
@@ -137,11 +137,13 @@ fn shared(context: &ChildContext) -> Shared {
             crate::say!(Error, "no client gets TLS: {}", e);
             None
         }),
-        now: Instant::now(),
+        now,
+        clock: (now, sys::clock::monotonic_micros()),
         unix_now: sys::clock::unix_seconds(),
         random: Random::new(seed()),
         errands: Vec::new(),
         out: Vec::new(),
+        candidates: Vec::new(),
     }
 }
 

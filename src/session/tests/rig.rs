@@ -13,6 +13,7 @@ use crate::error::NodeId;
 use crate::net::{Address, ConnId, Owner, Peer, Resolver, Waker, Wire};
 use crate::pool::{Outcome, Phase, Pool, Settings, Site};
 use crate::route::RouteConfig;
+use crate::route::learn::Model;
 use crate::session::{Ctx, Errand, Laggards, Lost, Random, Session, Shared};
 use crate::shm::{Hold, Segment, Sizes};
 use crate::wire::backend::{self, TxStatus};
@@ -138,6 +139,7 @@ impl Rig {
             nodes: 2,
             answers: 16,
             tables: 16,
+            learned: Model::words_needed(1, 2),
         };
         let segment = Segment::create(sizes).unwrap();
         let now = Instant::now();
@@ -154,10 +156,12 @@ impl Rig {
             hba: None,
             tls: None,
             now,
+            clock: (now, 1),
             unix_now: 0,
             random: Random::new(1),
             errands: Vec::new(),
             out: Vec::new(),
+            candidates: Vec::new(),
             config: Rc::new(config),
         };
         let pool = Pool::new(
