@@ -130,6 +130,7 @@ impl Supervisor {
             self.fork_due();
             self.announce();
             if let Some(code) = self.stopped() {
+                self.save_learned();
                 self.clean_up();
                 let product = if crate::identity::is_pool() { "Pgpool-II" } else { "pgbalancer" };
                 crate::say!(Log, "{product} system is shutdown");
@@ -227,7 +228,6 @@ impl Supervisor {
         self.note(EventKind::Start, &version, "");
         self.nodes().log_roles();
         self.write_status_file();
-        self.save_learned();
         // The program that this one has taken over from tells the manager that.
         if self.predecessor.is_none() {
             self.tell_manager(Notifier::ready);

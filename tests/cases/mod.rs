@@ -20,6 +20,7 @@ mod health;
 mod hostile;
 mod init_script;
 mod layers;
+mod learned;
 mod limits;
 mod log_collector;
 mod logging;

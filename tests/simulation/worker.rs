@@ -53,10 +53,12 @@ impl Worker {
             hba: None,
             tls: None,
             now,
+            clock: (now, 0),
             unix_now: 0,
             random: Random::new(seed),
             errands: Vec::new(),
             out: Vec::new(),
+            candidates: Vec::new(),
             config: Rc::clone(config),
         };
         let resolver = Resolver::new(Waker::new().expect("a waker"));
