@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import api
+import balance
 import failover
 import report
 from accounts import memory
@@ -23,7 +24,7 @@ from targets import ABOUT, ROUTING, Targets
 BULK_TARGETS = ["direct", "relay", "pgbouncer", "pgpool", "drop-in", "sample-epoll", "sample-uring"]
 IDLE = [("pgbouncer", 1000), ("sample-epoll-4", 1000), ("sample-epoll-4", 10000),
         ("sample-uring-4", 1000), ("sample-uring-4", 10000)]
-PARTS = ["queries", "bulk", "memory", "routing", "failover", "api"]
+PARTS = ["queries", "bulk", "memory", "routing", "failover", "api", "balance"]
 
 
 def arguments():
@@ -134,6 +135,11 @@ def apis(options, servers, targets, _names, results):
     print(report.api_tables(results["api"]), flush=True)
 
 
+def balances(options, servers, targets, _names, results):
+    results["balance"] = balance.measure(options, servers, targets)
+    print(balance.tables(results["balance"]), flush=True)
+
+
 def main():
     options = arguments()
     os.environ["PATH"] += ":/usr/sbin"
@@ -149,7 +155,7 @@ def main():
         targets = Targets(servers, os.path.abspath(options.program))
         targets.build_floor()
         parts = {"queries": queries, "bulk": bulks, "memory": memories, "routing": routing, "failover": failovers,
-                 "api": apis}
+                 "api": apis, "balance": balances}
         for part in options.parts.split(","):
             parts[part](options, servers, targets, names, results)
             if options.results:

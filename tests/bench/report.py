@@ -1,6 +1,7 @@
 """From results to Markdown: the tables, and what of our targets was reached."""
 import statistics
 
+import balance
 from failover import EVENTS
 
 BEGIN = "<!-- written by make bench: from here on nothing is written by hand -->"
@@ -176,6 +177,9 @@ def write(page, results):
     if "failover" in results:
         parts.append("\n## While a server dies or hands over")
         parts.append(failover_tables(results["failover"]))
+    if "balance" in results:
+        parts.append("\n## While a standby is slow")
+        parts.append(balance.tables(results["balance"]))
     if "api" in results:
         parts.append(api_tables(results["api"]))
     head = page.read_text().partition(BEGIN)[0]

@@ -183,7 +183,7 @@ const NEW: &[(&str, &[&str])] = &[
             "failover_session_policy",
             "failover_wait_timeout",
             "log_format",
-            "load_balance_mode_algo",
+            "load_balance_algorithm",
             "consensus_mode",
             "ai_*",
             "rest_api_*",
