@@ -132,6 +132,13 @@ fn usual(asked: &Asked) -> Reply {
             "traffic": [{ "node": 0, "user": "ann", "database": "shop", "statements": 40, "errors": 1, "duration_seconds": 1.5 }],
             "latency": { "buckets_ms": [1, 10], "counts": [30, 9, 1] },
         })),
+        "GET /ai-stats" => ok(json!({
+            "enabled": true, "algorithm": "adaptive", "learning_rate": 0.01, "exploration_rate": 0.1,
+            "total_queries": 40, "ai_routed_queries": 30, "exploration_queries": 2,
+            "backends": [{ "id": 1, "avg_response_time": 1.25, "health_score": 1.0, "error_rate": 0.0, "slowness": 1.0,
+                "in_flight": 0, "room": 4.0, "current_load": 0.0, "total_queries": 40, "failed_queries": 0,
+                "chosen_queries": 30, "exploration_queries": 2 }],
+        })),
         "GET /watchdog/info" => ok(json!({ "status": "off", "quorum": null, "nodes": [], "health": "off" })),
         "GET /watchdog/status" => {
             ok(json!({ "status": "off", "uptime": 0, "active_nodes": 0, "quorum_status": "off" }))

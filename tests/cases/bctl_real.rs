@@ -118,6 +118,7 @@ fn everything_else_that_is_shown() {
         "processes list",
         "pools",
         "traffic",
+        "ai",
         "health stats",
         "sessions",
         "cache stats",

@@ -1,11 +1,13 @@
 //! Nodes are chosen by what they do (`load_balance_algorithm`), and what was learnt is shown, kept and forgotten.
 
+use std::process::Command;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::balancer::Conf;
 use crate::harness::rest::{get, post};
-use crate::harness::{Balancer, Client, Door, shared, wait};
+use crate::harness::{Balancer, Client, Door, shared, tools, wait};
 
 /// Two standbys that serve the reads of a database, by this algorithm.
 struct Scene {
@@ -156,7 +158,10 @@ fn what_was_learnt_is_kept_over_a_restart_and_forgotten_when_that_is_wanted() {
     assert_eq!(client.query("PGPOOL AI RESET").succeeded().tags(), ["AI"]);
     assert_eq!(shown(&mut client, "avg_response_time"), [0.0, 0.0]);
     client.ask("SELECT alike()");
-    post(&scene.balancer, "/api/ai-stats/reset", "").good();
+    let mut bctl = Command::new(env!("CARGO_BIN_EXE_bctl"));
+    bctl.args(["-p", &scene.balancer.rest_port().to_string(), "ai", "reset"]);
+    let reset = tools::run(bctl.env("HOME", scene.balancer.dir.path()));
+    assert_eq!(reset.succeeded().out, "What routing has learnt is forgotten\n");
     assert_eq!(shown(&mut client, "avg_response_time"), [0.0, 0.0]);
     drop(client);
     scene.balancer.stop();

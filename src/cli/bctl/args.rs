@@ -107,6 +107,11 @@ pub(super) enum Command {
     Pools,
     /// Statements of each node, user and database
     Traffic,
+    /// What routing has learnt of the nodes
+    Ai {
+        #[command(subcommand)]
+        command: Option<Ai>,
+    },
     /// Results of the health checks
     Health {
         #[command(subcommand)]
@@ -246,6 +251,14 @@ pub(super) enum Processes {
 pub(super) enum Health {
     /// Show all results
     Stats,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ai {
+    /// Show it
+    Stats,
+    /// Forget it
+    Reset,
 }
 
 #[derive(Debug, Subcommand)]

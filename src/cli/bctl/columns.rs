@@ -170,6 +170,42 @@ const FLOW: &[Field] = &[
     field("Time", "duration_seconds", Kind::Seconds),
 ];
 
+pub(super) const ADAPTIVE: &[Field] = &[
+    plain("Adaptive Routing", "enabled"),
+    plain("Algorithm", "algorithm"),
+    plain("Learning Rate", "learning_rate"),
+    plain("Exploration Rate", "exploration_rate"),
+    plain("Statements", "total_queries"),
+    plain("Of Its Choice", "ai_routed_queries"),
+    plain("To Learn", "exploration_queries"),
+];
+
+pub(super) const LEARNED: List = List {
+    path: "/ai-stats",
+    key: "backends",
+    heading: "What Was Learnt:",
+    one: "Node",
+    many: "nodes",
+    columns: WHAT,
+    lines: WHAT,
+    widths: &[],
+};
+
+const WHAT: &[Field] = &[
+    plain("Node", "id"),
+    plain("Response Time (ms)", "avg_response_time"),
+    plain("Health", "health_score"),
+    plain("Error Rate", "error_rate"),
+    plain("Slowness", "slowness"),
+    plain("In Flight", "in_flight"),
+    plain("Room", "room"),
+    plain("Load", "current_load"),
+    plain("Statements", "total_queries"),
+    plain("Failed", "failed_queries"),
+    plain("Of Its Choice", "chosen_queries"),
+    plain("To Learn", "exploration_queries"),
+];
+
 pub(super) const HEALTH: &[Field] = &[
     plain("Health", "health"),
     plain("Backend Connectivity", "checks.backend_connectivity"),

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use api::Api;
-use args::{Cache, Command, Config, Nodes, Password, Processes, Sessions, Watchdog};
+use args::{Ai, Cache, Command, Config, Nodes, Password, Processes, Sessions, Watchdog};
 use confirm::Alone;
 use failure::{Failure, code};
 use output::Output;
@@ -100,6 +100,10 @@ fn act(command: Command, settings: &Settings, out: Output, joined: bool) -> Resu
         },
         Command::Pools => report::list(&mut api()?, out, &columns::POOLS)?,
         Command::Traffic => report::traffic(&mut api()?, out)?,
+        Command::Ai { command } => match command {
+            Some(Ai::Reset) => simple("/ai-stats/reset", "What routing has learnt is forgotten")?,
+            Some(Ai::Stats) | None => report::learned(&mut api()?, out)?,
+        },
         Command::Health { .. } => report::health(&mut api()?, out)?,
         Command::Sessions { command } => match command {
             Some(Sessions::Cancel { id }) => action::cancel(&mut api()?, out, &id)?,

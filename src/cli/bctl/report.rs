@@ -95,6 +95,10 @@ pub(super) fn health(api: &mut Api<'_>, out: Output) -> Result<(), Failure> {
     with_list(api, out, "/health/stats", columns::HEALTH, "", &columns::CHECKS)
 }
 
+pub(super) fn learned(api: &mut Api<'_>, out: Output) -> Result<(), Failure> {
+    with_list(api, out, columns::LEARNED.path, columns::ADAPTIVE, "", &columns::LEARNED)
+}
+
 pub(super) fn watchdog(api: &mut Api<'_>, out: Output, path: &str) -> Result<(), Failure> {
     with_list(api, out, path, columns::WATCHDOG, "Watchdog Status:\n", &columns::MEMBERS)
 }

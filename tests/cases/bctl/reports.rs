@@ -90,6 +90,8 @@ fn reports_are_shown_in_three_formats() {
             "Sessions Information:\n  Total Sessions: 1\n",
             "Total sessions: 1\n",
         ),
+        ("ai", "GET /ai-stats", "Adaptive Routing: yes\nAlgorithm: adaptive\n", "│ 1    │ 1.25 "),
+        ("ai stats", "GET /ai-stats", "    Response Time (ms): 1.25\n", "Total nodes: 1\n"),
         ("cache", "GET /cache/stats", "Query Cache:\n  Enabled: no\n", "│ Enabled │ no "),
         ("cache stats", "GET /cache/stats", "  Enabled: no\n", "│ Enabled │ no "),
         ("watchdog", "GET /watchdog/info", "Watchdog Status:\nStatus: off\nQuorum: -\n", "│ Quorum │ - "),
