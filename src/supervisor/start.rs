@@ -15,7 +15,7 @@ use super::status_file::StatusFile;
 use super::tree::{Role, Tree};
 use super::upgrade::{Inheritance, Predecessor, Program, Service};
 use crate::auth::hba;
-use crate::auth::pool_key;
+use crate::auth::{pool_key, scram};
 use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
@@ -111,6 +111,10 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     config
         .check_tls(&TicketKeys::new(&mut random::fill))
         .map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
+    // Before the fork: a user's salt must be the same whichever worker shows it, or it tells who does not exist.
+    let mut secret = [0; 32];
+    random::fill(&mut secret);
+    scram::set_mock_secret(secret);
     let down = StatusFile::new(&config, launch).remember(launch.discard_status);
     let segment =
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;

@@ -4,6 +4,8 @@ use crate::harness::balancer::Conf;
 use crate::harness::{Balancer, Door, shared};
 
 mod auth;
+mod auth_failures;
+mod auth_matrix;
 mod auth_outside;
 mod auth_query;
 mod bctl;

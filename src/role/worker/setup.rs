@@ -72,6 +72,7 @@ impl Worker {
             outside: Outside::new(waker),
             last_tick: now,
             born: now,
+            refusals: super::Refusals::default(),
             commands: Commands::new(&context.config),
             cancels: Vec::new(),
             tickets: Vec::new(),
