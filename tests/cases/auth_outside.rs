@@ -234,6 +234,23 @@ fn an_ldap_server_that_hangs_holds_no_other_client_up() {
 }
 
 #[test]
+fn who_waits_too_long_for_an_ldap_server_is_told_so() {
+    let slapd = Slapd::start();
+    let hba = format!(
+        "host all alice all ldap ldapserver=127.0.0.1 ldapport={} ldapbasedn=dc=test\nhost all all all trust\n",
+        slapd.port
+    );
+    let conf = conf().set("authentication_timeout", "2");
+    let balancer = Balancer::start_with(conf, &[("pool_hba.conf", &*hba), ("pool_passwd", "")]);
+    slapd.signal(Signal::SIGSTOP);
+    is_refused(&balancer, "alice", "alice_secret", "canceling authentication due to timeout");
+    // What the server says in the end is for nobody any more.
+    slapd.signal(Signal::SIGCONT);
+    comes_in(&balancer, "bob", "");
+    comes_in(&balancer, "alice", "alice_secret");
+}
+
+#[test]
 fn pam_checks_password_and_account() {
     let Some(service) = Service::new() else { return };
     let hba = format!(
