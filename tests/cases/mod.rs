@@ -62,6 +62,7 @@ mod trouble;
 mod unreachable;
 mod upgrade;
 mod vanish;
+mod versions;
 
 /// Runs the same checks against PostgreSQL itself and through the program. Through the program everything goes to
 /// the primary, so that a check may read what it has just written.

@@ -32,6 +32,13 @@ host all password_user all password
 host all all all trust
 ";
 
+/// Those besides Debian's with which whole clusters are lost and recovered: the oldest and the newest that we serve, or
+/// those that PGBALANCER_SERVERS names ("14 16").
+pub(crate) fn other_versions() -> Vec<u32> {
+    let named = std::env::var("PGBALANCER_SERVERS").unwrap_or("13 18".to_owned());
+    named.split_whitespace().map(|version| version.parse().expect("a major version")).collect()
+}
+
 pub(crate) struct Node {
     pub(crate) id: usize,
     pub(crate) port: u16,
@@ -80,16 +87,19 @@ impl Cluster {
 
     /// The same of another major version of PostgreSQL, which scripts/need has fetched.
     pub(crate) fn private_of(version: Option<u32>) -> Cluster {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
-        join(&path, Some(dir), version, STANDBYS)
+        Cluster::small(version, STANDBYS)
     }
 
     /// A primary without standbys, for this test alone.
     pub(crate) fn alone() -> Cluster {
+        Cluster::small(None, 0)
+    }
+
+    /// A primary with so many standbys, for this test alone.
+    pub(crate) fn small(version: Option<u32>, standbys: usize) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
-        join(&path, Some(dir), None, 0)
+        join(&path, Some(dir), version, standbys)
     }
 
     pub(crate) fn primary(&self) -> &Node {
