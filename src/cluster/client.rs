@@ -13,7 +13,7 @@ use super::stream::{Stream, remaining};
 use crate::auth::backend_leg::{Login, LoginError, Step};
 use crate::auth::pool_passwd::Secret;
 use crate::auth::scram::{self, SaltedKeys};
-use crate::tls::Wanted;
+use crate::tls::{NOT_THIS_WAY, SslMode, Wanted};
 use crate::wire::backend;
 use crate::wire::frame::{self, FrameError};
 use crate::wire::{PROTOCOL_3_0, ParseError, frontend};
@@ -124,7 +124,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and logs in.
+    /// Connects and logs in; where TLS may be or not be, the way that the server wants.
     pub fn connect(
         target: &Target,
         secret: Option<&Secret>,
@@ -132,14 +132,27 @@ impl Client {
     ) -> Result<Client, ClientError> {
         let limits = limits.into();
         let deadline = Instant::now() + limits.whole;
-        let stream = Stream::open(&target.host, target.port, limits.connect, deadline)?;
-        let stream = match &target.tls {
-            Some(wanted) => stream.secured(&target.host, wanted, deadline)?,
-            None => stream,
+        let attempt = |again| -> Result<(Client, Result<(), ClientError>), ClientError> {
+            let stream = Stream::open(&target.host, target.port, limits.connect, deadline)?;
+            let stream = match &target.tls {
+                Some(wanted) => stream.secured(&target.host, wanted, again, deadline)?,
+                None => stream,
+            };
+            let mut client = Client { stream, input: Vec::new(), version: String::new() };
+            let logged_in = client.log_in(target, secret, deadline);
+            Ok((client, logged_in))
         };
-        let mut client = Client { stream, input: Vec::new(), version: String::new() };
-        client.log_in(target, secret, deadline)?;
-        Ok(client)
+        let (client, logged_in) = attempt(false)?;
+        let mode = target.tls.as_ref().map_or(SslMode::Disable, |wanted| wanted.mode);
+        let (client, logged_in) = match logged_in {
+            Err(ClientError::Server { code, .. })
+                if code == NOT_THIS_WAY && mode.has_other_way(client.stream.is_secured()) =>
+            {
+                attempt(true)?
+            }
+            other => (client, other),
+        };
+        logged_in.map(|()| client)
     }
 
     /// The major version of the server; 0 if it cannot be read.

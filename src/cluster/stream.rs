@@ -15,7 +15,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 
 use super::client::ClientError;
 use crate::sys::socket::{KeepaliveTimes, set_keepalive_times};
-use crate::tls::{self, Connector, Secured, SslMode, Wanted};
+use crate::tls::{self, Connector, Secured, Wanted};
 use crate::wire::frontend;
 
 /// During a long query: a host that has been silent for a minute is asked, and is dead after four more questions.
@@ -30,15 +30,15 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// TLS over TCP, as far as it is wanted and the server has it.
+    /// TLS over TCP, as far as it is wanted and the server has it. `again`: the server has refused the first way.
     pub(super) fn secured(
         mut self,
         host: &str,
         wanted: &Wanted,
+        again: bool,
         deadline: Instant,
     ) -> Result<Stream, ClientError> {
-        // Whoever lets us in without it needs none: a second connection for `allow` would tell no more of the server.
-        if matches!(self, Stream::Unix(_)) || wanted.mode < SslMode::Prefer {
+        if matches!(self, Stream::Unix(_)) || !wanted.mode.wants(again) {
             return Ok(self);
         }
         let failed = |reason: String| ClientError::Tls { host: host.to_owned(), reason };
@@ -65,6 +65,10 @@ impl Stream {
             }
             plain => Ok(plain),
         }
+    }
+
+    pub(super) fn is_secured(&self) -> bool {
+        matches!(self, Stream::Tls(_))
     }
 
     /// The hash of the server's certificate that SCRAM can be bound to.

@@ -40,6 +40,7 @@ pub use reload::{Reloaded, reload};
 pub use show::{Described, Show, ShowRow, describe_one, described, show, status};
 pub use slot::PerNode;
 pub use table::Config;
+pub use tls::Secure;
 pub use words::*;
 
 /// A line of a configuration file.

@@ -147,6 +147,8 @@ parameters! {
             "File of users and passwords; '' uses none.";
         authentication_timeout: i64 = seconds(60, 0, INT_MAX), Init,
             "Time a client has to log in; 0 is for ever.";
+        auth_failure_delay: i64 = millis(0, 0, 60_000), Reload,
+            "Delay until a client hears that its proof is wrong, in turn for one address; 0 is none (ours).";
         auth_query: String = text(""), Reload,
             "With pool_hba: query for name and password of a user ($1) not in pool_passwd (ours).";
         auth_user: String = text(""), Reload,

@@ -7,6 +7,17 @@ use super::{BackendSslmode, Config};
 use crate::error::NodeId;
 use crate::tls::{Acceptor, Connector, Settings, SslMode, TicketKeys, TlsError, Wanted};
 
+/// What connections are secured with, where they are.
+#[derive(Clone, Default)]
+pub struct Secure {
+    /// Those of clients.
+    pub clients: Option<Acceptor>,
+    /// Those to the REST API.
+    pub web: Option<Acceptor>,
+    /// Those to servers.
+    pub servers: Vec<(NodeId, Connector)>,
+}
+
 impl Config {
     /// The `ssl_*` parameters.
     pub fn tls(&self) -> Settings {
@@ -58,14 +69,16 @@ impl Config {
         is_wanted.then(|| Acceptor::for_web(&self.tls(), tickets)).transpose()
     }
 
-    /// All that a worker or the REST API will read, to see what cannot be used.
+    /// All of it.
     ///
     /// # Errors
     /// A file or value cannot be used.
-    pub fn check_tls(&self, tickets: &TicketKeys) -> Result<(), TlsError> {
-        self.acceptor(tickets)?;
-        self.web_acceptor(tickets)?;
-        self.connectors().map(drop)
+    pub fn secure(&self, tickets: &TicketKeys) -> Result<Secure, TlsError> {
+        Ok(Secure {
+            clients: self.acceptor(tickets)?,
+            web: self.web_acceptor(tickets)?,
+            servers: self.connectors()?,
+        })
     }
 
     /// What the connections to each server are secured with, where they are.

@@ -76,6 +76,8 @@ pub enum Trouble {
     NoPassword,
     /// It was a pooled connection that could not be reset; a new one may well be had.
     Stale,
+    /// The server does not take this user, or not with this password.
+    Denied,
     /// It will be the same again.
     Lasting,
 }
@@ -99,8 +101,11 @@ impl Failure {
 
     /// The server said so. 57P01 to 57P03: admin_shutdown, crash_shutdown, cannot_connect_now.
     fn refused(answer: Vec<u8>, fields: &ErrorFields<'_>) -> Self {
-        let not_now = matches!(fields.code, b"57P01" | b"57P02" | b"57P03");
-        let trouble = if not_now { Trouble::NotNow } else { Trouble::Lasting };
+        let trouble = match fields.code {
+            b"57P01" | b"57P02" | b"57P03" => Trouble::NotNow,
+            b"28P01" | b"28000" => Trouble::Denied,
+            _ => Trouble::Lasting,
+        };
         Failure { answer: Some(answer), text: fields.to_string(), trouble }
     }
 

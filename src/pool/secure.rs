@@ -8,11 +8,8 @@ use openssl::ssl::Ssl;
 use super::{Failure, Phase, Pool};
 use crate::error::NodeId;
 use crate::net::{Address, Owner, Wire};
-use crate::tls::{self, Connector, Secured, SslMode};
+use crate::tls::{self, Connector, NOT_THIS_WAY, Secured};
 use crate::wire::{backend, frontend};
-
-/// No entry of pg_hba.conf lets us in this way: `invalid_authorization_specification`.
-const NOT_THIS_WAY: &[u8] = b"28000";
 
 impl Pool {
     /// What this connection is to be secured with. Not one over a Unix socket: servers have no TLS there.
@@ -22,13 +19,7 @@ impl Pool {
             return None;
         }
         let connector = self.connectors.get(&backend.node)?;
-        let wants = match connector.mode {
-            SslMode::Disable => false,
-            SslMode::Allow => backend.is_second_try,
-            SslMode::Prefer => !backend.is_second_try,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => true,
-        };
-        wants.then(|| Rc::clone(connector))
+        connector.mode.wants(backend.is_second_try).then(|| Rc::clone(connector))
     }
 
     pub(super) fn ask_for_tls(&mut self, wire: &mut dyn Wire, slot: u32) {
@@ -77,21 +68,19 @@ impl Pool {
         }
     }
 
-    /// `allow` and `prefer` mean both ways, as with libpq: the server may want the other one.
+    /// The server may want the other way.
     pub(super) fn try_the_other_way(&mut self, wire: &mut dyn Wire, slot: u32, failure: &Failure) -> bool {
         let code = failure.answer.as_deref().and_then(|answer| answer.get(5..));
-        let not_this_way =
-            code.is_some_and(|body| backend::error(body).is_ok_and(|fields| fields.code == NOT_THIS_WAY));
+        let not_this_way = code.is_some_and(|body| {
+            backend::error(body).is_ok_and(|fields| fields.code == NOT_THIS_WAY.as_bytes())
+        });
         let Some(found) = self.peek(slot).filter(|found| not_this_way && !found.is_second_try) else {
             return false;
         };
         let (conn, address) = (found.conn, found.address.clone());
-        let has_both = self.connectors.get(&found.node).is_some_and(|connector| {
-            matches!(
-                (connector.mode, found.secured.is_some()),
-                (SslMode::Allow, false) | (SslMode::Prefer, true)
-            )
-        });
+        let is_secured = found.secured.is_some();
+        let connector = self.connectors.get(&found.node);
+        let has_both = connector.is_some_and(|connector| connector.mode.has_other_way(is_secured));
         let Some(address @ Address::Tcp(_)) = address.filter(|_| has_both) else { return false };
         let Ok(again) = wire.connect(&address, Owner::Backend(slot)) else { return false };
         wire.close(conn);

@@ -1,6 +1,7 @@
 //! What a session works with: the sockets, the pool, and what all sessions of a worker share.
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::cluster::users::Users;
 use crate::cluster::view::ClusterView;
 use crate::config::Config;
 use crate::error::NodeId;
-use crate::net::{Address, Wire};
+use crate::net::{Address, ConnId, Wire};
 use crate::pool::Pool;
 use crate::route::RouteConfig;
 use crate::route::learn::Candidate;
@@ -75,6 +76,8 @@ pub enum Errand {
     User(String),
     /// The session with this number in this slot must know something that others know.
     Ask { client: u32, session: u64, question: Question },
+    /// The session has ended, and its client is to be told so after a while (`auth_failure_delay`); where it came from.
+    RefuseLater { client: ConnId, from: Option<IpAddr>, bytes: Vec<u8> },
     /// What we take for the primary has refused a write.
     RolesDoubted,
 }

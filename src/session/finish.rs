@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::place::NOWHERE;
-use super::{Ctx, Session, Stage};
+use super::{Ctx, Errand, Session, Stage};
 use crate::shm::SessionStatus;
 use crate::wire::backend::{self, Notice, TxStatus};
 
@@ -73,6 +73,20 @@ impl Session {
         backend::put_error(&mut out, &Notice { severity: "FATAL", code, message, detail, hint });
         crate::say!(Log, "client of slot {} is told: FATAL: {} ({})", self.slot, message, code);
         self.last_word(ctx, &out);
+    }
+
+    /// As `fatal`, but its worker tells the client when `auth_failure_delay` is over; nothing else of the session stays.
+    pub(super) fn fatal_later(&mut self, ctx: &mut Ctx<'_>, code: &str, message: &str) {
+        if ctx.shared.config.auth_failure_delay == 0 {
+            return self.fatal(ctx, code, message);
+        }
+        let mut bytes = Vec::new();
+        let notice = Notice { severity: "FATAL", code, message, detail: None, hint: None };
+        backend::put_error(&mut bytes, &notice);
+        crate::say!(Log, "client of slot {} will be told: FATAL: {} ({})", self.slot, message, code);
+        self.finish(ctx, false);
+        let errand = Errand::RefuseLater { client: self.client, from: self.peer.ip(), bytes };
+        ctx.shared.errands.push(errand);
     }
 
     /// Sends these bytes, if they would be understood, and ends the session.

@@ -16,13 +16,15 @@ use crate::auth::outside::{Answer, Question};
 use crate::auth::password::Password;
 use crate::auth::pool_passwd::Secret;
 use crate::cluster::users::Known;
-use crate::pool::Sent;
+use crate::pool::{Failure, Sent, Trouble};
 use crate::sys::random;
 use crate::wire::backend;
 use crate::wire::frame::Header;
 
 /// Longest message that proves something.
 const MAX_PROOF: usize = 64 * 1024;
+
+const TOO_MANY: &str = "too many clients wait to be let in, try again later";
 
 /// Who says whether an answer is right.
 #[derive(Debug, Clone)]
@@ -109,7 +111,8 @@ impl Session {
                 self.refuse_proof(ctx, "28000", &text, &why);
             }
             (_, Answer::Failed(why)) => {
-                self.refuse_proof(ctx, "53300", "too many clients wait to be let in, try again later", &why);
+                crate::log::Line::new(crate::log::Level::Log, TOO_MANY).detail(&why).emit();
+                self.fatal(ctx, "53300", TOO_MANY);
             }
             (_, Answer::Host(_) | Answer::Checked(_)) => {
                 self.refuse_proof(
@@ -302,16 +305,25 @@ impl Session {
         self.demand_proof(ctx, AuthMethod::Clear, Judge::Own);
     }
 
-    fn reject(&mut self, ctx: &mut Ctx<'_>, why: &str) {
+    pub(super) fn reject(&mut self, ctx: &mut Ctx<'_>, why: &str) {
         ctx.shared.users.doubt(&self.key.user, ctx.shared.now);
         let text = format!("password authentication failed for user \"{}\"", self.key.user);
         self.refuse_proof(ctx, "28P01", &text, why);
     }
 
+    /// The server does not open for this password, which nobody else could check. What it says of the user is not for
+    /// one who has proved nothing.
+    pub(super) fn is_denied_by_backend(&self, failure: &Failure) -> bool {
+        let is_unproven = self.sent_password.as_ref().is_some_and(|sent| sent.is_unproven);
+        is_unproven
+            && matches!(self.stage, Stage::Waiting { proven: false })
+            && failure.trouble == Trouble::Denied
+    }
+
     /// The client did not prove itself; why stands in the log only.
     fn refuse_proof(&mut self, ctx: &mut Ctx<'_>, code: &str, text: &str, why: &str) {
         crate::log::Line::new(crate::log::Level::Log, text).detail(why).emit();
-        self.fatal(ctx, code, text);
+        self.fatal_later(ctx, code, text);
     }
 
     /// pool_hba.conf has no place for this client.

@@ -229,6 +229,8 @@ impl Session {
             self.need_backend(ctx);
         } else if failure.trouble == Trouble::NoPassword && self.may_ask_for_password(ctx) {
             self.demand_password(ctx);
+        } else if self.is_denied_by_backend(failure) {
+            self.reject(ctx, &failure.text);
         } else if let Some(answer) = &failure.answer {
             // As a direct connection would: the server's own words.
             let answer = answer.clone();

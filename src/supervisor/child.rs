@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;
 
 use super::request::ToSupervisor;
-use crate::config::{self, Config};
+use crate::auth::hba::Hba;
+use crate::config::{self, Config, Secure};
 use crate::net;
 use crate::shm::Segment;
 use crate::sys::random;
@@ -37,7 +38,19 @@ pub struct ChildContext {
     pub token_seed: TokenSeed,
     /// What the tickets of TLS sessions are made with.
     pub ticket_keys: TicketKeys,
+    /// Who comes in.
+    pub gate: Gate,
     pub(super) debug: bool,
+}
+
+/// Who comes in and how connections are secured, as it was read last without a mistake: before the fork, so that a process
+/// that replaces another needs no file that has been spoilt since.
+#[derive(Clone, Default)]
+pub struct Gate {
+    /// Those of pool_hba.conf, with `enable_pool_hba`.
+    pub rules: Option<Hba>,
+    /// TLS.
+    pub secure: Secure,
 }
 
 /// Random bytes, different in each run of the program.

@@ -26,7 +26,7 @@ mod stop;
 mod tree;
 mod upgrade;
 
-pub use child::{ChildContext, Door, Files, Listener, ListenerKind, LogSource, TokenSeed};
+pub use child::{ChildContext, Door, Files, Gate, Listener, ListenerKind, LogSource, TokenSeed};
 pub use pidfile::PidFile;
 #[cfg(test)]
 pub(crate) use request::socket_pair;

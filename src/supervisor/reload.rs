@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::run::Supervisor;
+use crate::auth::hba;
 use crate::config;
 use crate::shm::EventKind;
 use crate::sys::notify::Notifier;
@@ -38,11 +39,21 @@ impl Supervisor {
                 );
             }
         }
-        if let Err(error) = self.config.check_tls(&self.ticket_keys) {
-            crate::say!(Warning, "the old certificates stay in force: {error}");
-        }
+        self.reload_gate();
         // Also after an error: pool_hba.conf and pool_passwd are read again, too.
         self.tree.signal(Number::SIGHUP, |_| true);
         self.tell_manager(Notifier::ready);
+    }
+
+    /// The children read the same files; here it is said what is wrong with them, and kept what is not.
+    fn reload_gate(&mut self) {
+        match self.config.secure(&self.ticket_keys) {
+            Ok(secure) => self.gate.secure = secure,
+            Err(error) => crate::say!(Warning, "the old certificates stay in force: {error}"),
+        }
+        match self.config.enable_pool_hba.then(|| hba::load(&self.files.hba)).transpose() {
+            Ok(rules) => self.gate.rules = rules,
+            Err(error) => crate::say!(Warning, "the old rules of pool_hba.conf stay in force: {error}"),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::child::{ChildContext, Files, Listener, TokenSeed};
+use super::child::{ChildContext, Files, Gate, Listener, TokenSeed};
 use super::collector::Collector;
 use super::failover::Failover;
 use super::learned::Keeper;
@@ -74,6 +74,7 @@ pub(super) struct Supervisor {
     /// replace them.
     pub(super) token_seed: TokenSeed,
     pub(super) ticket_keys: TicketKeys,
+    pub(super) gate: Gate,
     /// Until when the start message may wait; `None` once it is out.
     starting: Option<Instant>,
 }
@@ -110,6 +111,7 @@ impl Supervisor {
             last_primary: None,
             token_seed: TokenSeed::random(),
             ticket_keys: TicketKeys::new(&mut random::fill),
+            gate: Gate::default(),
             starting: Some(Instant::now() + KNOW_NODES),
         }
     }
@@ -317,6 +319,7 @@ impl Supervisor {
             log_source,
             token_seed: self.token_seed.clone(),
             ticket_keys: self.ticket_keys.clone(),
+            gate: self.gate.clone(),
             debug: self.launch.debug,
         })
     }

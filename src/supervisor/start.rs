@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::child::Files;
+use super::child::Gate;
 use super::collector::Collector;
 use super::listen;
 use super::nodes::{self, Nodes};
@@ -15,7 +16,7 @@ use super::status_file::StatusFile;
 use super::tree::{Role, Tree};
 use super::upgrade::{Inheritance, Predecessor, Program, Service};
 use crate::auth::hba;
-use crate::auth::pool_key;
+use crate::auth::{pool_key, scram};
 use crate::config::{self, Config, IoMethod};
 use crate::error::exit;
 use crate::log;
@@ -105,13 +106,14 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
     }
     choose_io(config.io_wanted())?;
     let files = files(launch, &config);
-    if config.enable_pool_hba {
-        hba::load(&files.hba).map_err(|text| Failure { text, exit: exit::FATAL })?;
-    }
-    // What the workers will read, to say now what is wrong with it; a passphrase is asked for this once.
-    config
-        .check_tls(&TicketKeys::new(&mut random::fill))
-        .map_err(|error| Failure { text: error.to_string(), exit: exit::FATAL })?;
+    let cannot = |text| Failure { text, exit: exit::FATAL };
+    let rules = config.enable_pool_hba.then(|| hba::load(&files.hba)).transpose().map_err(cannot)?;
+    let ticket_keys = TicketKeys::new(&mut random::fill);
+    let secure = config.secure(&ticket_keys).map_err(|error| cannot(error.to_string()))?;
+    // Before the fork: a user's salt must be the same whichever worker shows it, or it tells who does not exist.
+    let mut secret = [0; 32];
+    random::fill(&mut secret);
+    scram::set_mock_secret(secret);
     let down = StatusFile::new(&config, launch).remember(launch.discard_status);
     let segment =
         Segment::create(sizes(&config)).map_err(|error| fatal("could not make the segment", error))?;
@@ -135,6 +137,8 @@ fn prepare(launch: &Launch, roles: &'static [Role]) -> Result<Supervisor, Failur
         supervisor.service = Service::Awaited;
     }
     supervisor.collector = collector;
+    supervisor.ticket_keys = ticket_keys;
+    supervisor.gate = Gate { rules, secure };
     Ok(supervisor)
 }
 

@@ -85,6 +85,9 @@ impl Acceptor {
     }
 }
 
+/// SQLSTATE of a server that lets nobody in this way: no entry of its pg_hba.conf fits, it may be for the want of TLS.
+pub const NOT_THIS_WAY: &str = "28000";
+
 /// How much TLS a server must give, as libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SslMode {
@@ -101,6 +104,22 @@ pub enum SslMode {
 }
 
 impl SslMode {
+    /// Whether a connection is to be secured. The second try comes after a server has refused the first one.
+    pub fn wants(self, is_second_try: bool) -> bool {
+        match self {
+            SslMode::Disable => false,
+            SslMode::Allow => is_second_try,
+            SslMode::Prefer => !is_second_try,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => true,
+        }
+    }
+
+    /// Whether there is another way than that of a connection that was refused: `allow` and `prefer` mean both, as with
+    /// libpq.
+    pub fn has_other_way(self, is_secured: bool) -> bool {
+        matches!((self, is_secured), (SslMode::Allow, false) | (SslMode::Prefer, true))
+    }
+
     /// Whether TLS begins after this answer to an SSLRequest. It is one byte; what stands behind it was not encrypted, and
     /// whoever sits in between could have put it there (CVE-2021-23222).
     ///

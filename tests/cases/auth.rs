@@ -1,8 +1,11 @@
 //! Who may log in: clients by pool_hba.conf and pool_passwd, and the program at its backends.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
 use crate::harness::balancer::Conf;
 use crate::harness::tools::{self, Ran};
-use crate::harness::{Balancer, Door, shared};
+use crate::harness::{Balancer, Cluster, Door, shared};
 
 /// The nodes want a password from `md5_user`, `scram_user` and `password_user`, and none from others.
 const POOL_HBA: &str = "
@@ -227,6 +230,46 @@ fn a_verifier_is_enough_where_the_client_proves_itself() {
             assert!(ran.out.ends_with(want), "{sql}: {}", ran.out);
         }
     }
+}
+
+/// The session lives, and opens a connection to the new primary with what its client proved when it came.
+#[test]
+fn a_proof_opens_the_new_primary_after_a_failover() {
+    let cluster = Cluster::private();
+    let verifier =
+        cluster.on_primary("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'scram_user'");
+    let (_scripts, script) = super::survive::promoting(&cluster, "exec PG_CTL -D \"$1\" -w promote");
+    let conf = Conf::of(&cluster).with_places(&cluster).weights([1, 0, 0]);
+    let conf = conf.set("failover_command", &format!("'{} %R'", script.display()));
+    let balancer = with_verifiers(conf, &format!("scram_user:{verifier}\n"));
+    balancer.wait_roles();
+    let door = balancer.door("postgres").as_user("scram_user");
+    let mut client = tools::python(&door, "stays.py");
+    client.env("PGPASSWORD", "scram_user_secret").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let (mut input, output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+    let mut answers = BufReader::new(output).lines();
+    let mut ask = |sql: &str| {
+        writeln!(input, "{sql}").unwrap();
+        answers.next().expect("an answer").unwrap()
+    };
+    let port = |node: usize| format!("scram_user {}", cluster.nodes[node].port);
+    let who = "/*NO LOAD BALANCE*/ SELECT concat_ws(' ', session_user, inet_server_port())";
+    assert_eq!(ask(who), port(0));
+    cluster.nodes[0].kill();
+    assert_eq!(ask(who), port(1));
+    drop(input);
+    assert!(client.wait().unwrap().success());
+}
+
+#[test]
+fn a_verifier_is_of_no_use_without_pool_hba_and_the_error_says_so() {
+    let conf = Conf::of(shared()).set("pool_passwd", "'pool_passwd'").set("num_init_children", "1");
+    let passwd = format!("scram_user:{}\n", verifier("scram_user"));
+    let balancer = Balancer::start_with(conf, &[("pool_passwd", &passwd)]);
+    let ran = log_in(&balancer.door("postgres").as_user("scram_user"), "scram_user_secret");
+    assert!(!ran.ok && ran.err.contains("prove themselves by it (enable_pool_hba = on"), "{}", ran.err);
+    log_in(&balancer.door("postgres").as_user("alice"), "").succeeded();
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Who may log in where pool_hba.conf leaves it to others: LDAP, PAM, a backend, the name of the host.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::balancer::{Conf, Program};
+use crate::harness::pam::Service;
 use crate::harness::slapd::Slapd;
 use crate::harness::tools::{self, Ran};
 use crate::harness::{Balancer, Door, process, shared, wait};
@@ -233,43 +233,21 @@ fn an_ldap_server_that_hangs_holds_no_other_client_up() {
     comes_in(&balancer, "alice", "alice_secret");
 }
 
-/// A service of PAM in the system's directory, gone when dropped.
-struct Service {
-    name: String,
-    dir: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Service {
-    /// Who has a password of the own name and `_secret` comes in; `locked` does not in any case. `None`: only root
-    /// may make one.
-    fn new() -> Option<Service> {
-        if !nix::unistd::Uid::effective().is_root() {
-            eprintln!("skipped: only root may make a service of PAM");
-            return None;
-        }
-        let (dir, script) = process::script(
-            "check",
-            "#!/bin/sh\ncase $PAM_TYPE in\n\
-             account) [ \"$PAM_USER\" != locked ] ;;\n\
-             *) echo \"$PAM_USER from $PAM_RHOST\" >>\"$(dirname \"$0\")/seen\"\n\
-             [ \"$(tr -d '\\0')\" = \"${PAM_USER}_secret\" ] ;;\nesac\n",
-        );
-        let name = format!("pgbalancer_test_{}", std::process::id());
-        let path = PathBuf::from("/etc/pam.d").join(&name);
-        let script = script.display();
-        let rules = format!(
-            "auth required pam_exec.so quiet expose_authtok {script}\naccount required pam_exec.so quiet {script}\n"
-        );
-        std::fs::write(&path, rules).unwrap();
-        Some(Service { name, dir, path })
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
+#[test]
+fn who_waits_too_long_for_an_ldap_server_is_told_so() {
+    let slapd = Slapd::start();
+    let hba = format!(
+        "host all alice all ldap ldapserver=127.0.0.1 ldapport={} ldapbasedn=dc=test\nhost all all all trust\n",
+        slapd.port
+    );
+    let conf = conf().set("authentication_timeout", "2");
+    let balancer = Balancer::start_with(conf, &[("pool_hba.conf", &*hba), ("pool_passwd", "")]);
+    slapd.signal(Signal::SIGSTOP);
+    is_refused(&balancer, "alice", "alice_secret", "canceling authentication due to timeout");
+    // What the server says in the end is for nobody any more.
+    slapd.signal(Signal::SIGCONT);
+    comes_in(&balancer, "bob", "");
+    comes_in(&balancer, "alice", "alice_secret");
 }
 
 #[test]

@@ -82,6 +82,44 @@ fn answers_are_kept_and_a_new_password_counts_when_they_expire() {
     log_in(&door, "new").succeeded();
 }
 
+/// The server wants a password of `auth_user`, which may ask only by a function.
+#[test]
+fn the_user_that_asks_may_need_a_password_of_its_own() {
+    let database = shared().database("lookup");
+    shared().prepare(
+        &database,
+        "CREATE FUNCTION known(text) RETURNS TABLE (name text, secret text) LANGUAGE sql SECURITY DEFINER
+         AS 'SELECT rolname::text, rolpassword::text FROM pg_authid WHERE rolname = $1'",
+    );
+    let start = |passwords: &str| {
+        let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("pool_passwd", "'pool_passwd'");
+        let conf = conf.set("auth_query", "'SELECT * FROM known($1)'").set("auth_user", "'scram_user'");
+        let conf = conf.set("auth_dbname", &format!("'{database}'")).set("num_init_children", "1");
+        Balancer::start_with(conf, &[("pool_hba.conf", HBA), ("pool_passwd", passwords)])
+    };
+    let balancer = start("scram_user:TEXTscram_user_secret\n");
+    let door = balancer.door("postgres").as_user("md5_user");
+    assert_eq!(log_in(&door, "md5_user_secret").succeeded().out, "md5_user\n");
+    assert!(!log_in(&door, "wrong").ok);
+    for (passwords, says) in [
+        ("scram_user:TEXTwrong\n", "password authentication failed for user \"scram_user\""),
+        ("", "pool_passwd file does not contain an entry for \"scram_user\""),
+    ] {
+        let balancer = start(passwords);
+        let ran = log_in(&balancer.door("postgres").as_user("md5_user"), "md5_user_secret");
+        assert!(
+            !ran.ok && ran.err.contains("password authentication failed for user \"md5_user\""),
+            "{}",
+            ran.err
+        );
+        let log = balancer.log();
+        assert!(
+            log.lines().any(|line| line.contains("auth_query for user \"md5_user\"") && line.contains(says)),
+            "{log}"
+        );
+    }
+}
+
 #[test]
 fn the_parameters_must_fit_each_other() {
     for (name, value, says) in

@@ -4,6 +4,8 @@ use crate::harness::balancer::Conf;
 use crate::harness::{Balancer, Door, shared};
 
 mod auth;
+mod auth_failures;
+mod auth_matrix;
 mod auth_outside;
 mod auth_query;
 mod bctl;
@@ -61,6 +63,7 @@ mod trouble;
 mod unreachable;
 mod upgrade;
 mod vanish;
+mod versions;
 
 /// Runs the same checks against PostgreSQL itself and through the program. Through the program everything goes to
 /// the primary, so that a check may read what it has just written.

@@ -9,6 +9,7 @@ use pgbalancer::recovery::{self, RealServers, RecoveryError, Seen, Stage, Superv
 use pgbalancer::shm::NodeStatus;
 
 use crate::harness::balancer::Conf;
+use crate::harness::cluster::other_versions;
 use crate::harness::{Balancer, Client, Cluster, pcp, process, shared, wait};
 
 /// Takes nodes into use at once, and notes which.
@@ -295,7 +296,7 @@ touch "$3/standby.signal"
 
 #[test]
 fn nodes_of_the_oldest_and_the_newest_version_are_recovered() {
-    for version in [13, 18] {
+    for version in other_versions() {
         let cluster = Cluster::private_of(Some(version));
         cluster.prepare("postgres", "CREATE TABLE t (a text)");
         cluster.prepare_recovery();

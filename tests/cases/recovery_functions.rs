@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::harness::cluster::other_versions;
 use crate::harness::recovery::{install_functions, source};
 use crate::harness::{Client, Cluster, process, shared, tools, wait};
 
@@ -142,7 +143,7 @@ fn the_signatures_are_those_of_the_c_functions() {
 
 #[test]
 fn the_functions_work_with_the_oldest_and_the_newest_server() {
-    for version in [13, 18] {
+    for version in other_versions() {
         let cluster = Cluster::private_of(Some(version));
         let door = cluster.door(0, "postgres");
         install_functions(&door);

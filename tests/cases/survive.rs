@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::balancer::Conf;
+use crate::harness::cluster::other_versions;
 use crate::harness::load::{self, Failed, Load, Met};
 use crate::harness::{Balancer, Client, Cluster, process, tools, wait};
 
@@ -154,7 +155,7 @@ fn a_primary_that_dies_costs_its_open_transactions_and_nothing_else() {
 /// The oldest and the newest version that we serve.
 #[test]
 fn so_with_other_versions_of_the_server() {
-    for version in [13, 18] {
+    for version in other_versions() {
         the_primary_dies(&Cluster::private_of(Some(version)));
     }
 }

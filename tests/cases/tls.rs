@@ -218,6 +218,29 @@ fn a_reload_brings_a_new_certificate_and_leaves_sessions_alone() {
     old.wait().unwrap();
 }
 
+/// In the clear, passwords would be for everybody to read: so it must not come to that because of a file.
+#[test]
+fn a_process_that_replaces_another_has_tls_and_rules_though_the_files_are_spoilt() {
+    let authority = Authority::new();
+    let pair = authority.sign("server", "localhost", "DNS:localhost");
+    let conf = Conf::of(shared()).set("enable_pool_hba", "on").set("num_init_children", "1");
+    let rules = "hostssl all alice 127.0.0.1/32 trust\nhost all postgres 127.0.0.1/32 trust\n";
+    let balancer = Balancer::start_with(with_tls(conf, &pair), &[("pool_hba.conf", rules)]);
+    let settings = format!("user=alice sslmode=verify-full sslrootcert={}", authority.cert().display());
+    let site = Site { authority, pair, balancer };
+    site.psql(&settings, "SELECT 1").succeeded();
+    process::write(&site.pair.cert, "no certificate");
+    process::write(&site.balancer.dir.path().join("pool_hba.conf"), "no rules");
+    site.balancer.reload();
+    site.balancer.wait_log("the old certificates stay in force: ssl_cert: ");
+    site.balancer.wait_log("the old rules of pool_hba.conf stay in force: ");
+    let worker = site.balancer.worker_of(&Client::connect(&site.balancer.door("postgres")));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait::until_true("the worker to be gone", || !site.balancer.children().contains(&worker));
+    site.psql(&settings, "SELECT 1").succeeded();
+    assert!(!site.psql("user=alice sslmode=disable", "SELECT 1").ok);
+}
+
 #[test]
 fn a_certificate_that_is_revoked_or_of_a_stranger_opens_nothing() {
     let authority = Authority::new();
@@ -398,11 +421,16 @@ fn servers_are_spoken_to_as_their_mode_says() {
     });
     let seen = secured.seen(secured.each(by_number, "verify-full"));
     assert!(seen.as_ref().is_err_and(|text| text.contains("IP address mismatch")), "{seen:?}");
-    // A server may want it of those who would do without, and the other way round.
+    // A server may want it of those who would do without, and the other way round. The checks of the nodes come the
+    // same way, or nobody would know the primary.
+    secured.rules("hostssl all postgres 127.0.0.1/32 reject\n");
+    assert_eq!(secured.seen(secured.each(conf(), "prefer")), off);
+    Balancer::start(secured.each(conf(), "prefer"));
     secured.rules("hostnossl all postgres 127.0.0.1/32 reject\n");
     let tls_only = Client::try_connect(&secured.cluster.door(0, "postgres"), &[]);
     assert!(tls_only.is_err(), "the rule holds");
     assert_eq!(secured.seen(secured.each(conf(), "allow")), on);
+    Balancer::start(secured.each(conf(), "allow"));
 }
 
 #[test]

@@ -43,6 +43,15 @@ impl Authority {
 
     /// A certificate of this common name for these hosts (`DNS:localhost,IP:127.0.0.1`).
     pub(crate) fn sign(&self, file: &str, common_name: &str, hosts: &str) -> Pair {
+        self.sign_for(file, common_name, hosts, 2)
+    }
+
+    /// One that has never been valid.
+    pub(crate) fn sign_expired(&self, file: &str, common_name: &str) -> Pair {
+        self.sign_for(file, common_name, "DNS:client", -1)
+    }
+
+    fn sign_for(&self, file: &str, common_name: &str, hosts: &str, days: i32) -> Pair {
         let (key, cert, request) = (format!("{file}.key"), format!("{file}.crt"), format!("{file}.csr"));
         let subject = format!("/CN={common_name}");
         self.openssl(&[
@@ -73,7 +82,7 @@ impl Authority {
             "ca.key",
             "-CAcreateserial",
             "-days",
-            "2",
+            &days.to_string(),
             "-sha256",
             "-extfile",
             &extensions,

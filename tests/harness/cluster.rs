@@ -32,6 +32,13 @@ host all password_user all password
 host all all all trust
 ";
 
+/// Those besides Debian's with which whole clusters are lost and recovered: the oldest and the newest that we serve, or
+/// those that PGBALANCER_SERVERS names ("14 16").
+pub(crate) fn other_versions() -> Vec<u32> {
+    let named = std::env::var("PGBALANCER_SERVERS").unwrap_or("13 18".to_owned());
+    named.split_whitespace().map(|version| version.parse().expect("a major version")).collect()
+}
+
 pub(crate) struct Node {
     pub(crate) id: usize,
     pub(crate) port: u16,
@@ -69,7 +76,7 @@ impl Door {
 /// The cluster of this run, started by whoever needs it first.
 pub(crate) fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| join(Path::new(env!("CARGO_TARGET_TMPDIR")), None, None))
+    SHARED.get_or_init(|| join(Path::new(env!("CARGO_TARGET_TMPDIR")), None, None, STANDBYS))
 }
 
 impl Cluster {
@@ -80,9 +87,19 @@ impl Cluster {
 
     /// The same of another major version of PostgreSQL, which scripts/need has fetched.
     pub(crate) fn private_of(version: Option<u32>) -> Cluster {
+        Cluster::small(version, STANDBYS)
+    }
+
+    /// A primary without standbys, for this test alone.
+    pub(crate) fn alone() -> Cluster {
+        Cluster::small(None, 0)
+    }
+
+    /// A primary with so many standbys, for this test alone.
+    pub(crate) fn small(version: Option<u32>, standbys: usize) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
-        join(&path, Some(dir), version)
+        join(&path, Some(dir), version, standbys)
     }
 
     pub(crate) fn primary(&self) -> &Node {
@@ -148,7 +165,7 @@ impl Cluster {
 }
 
 /// The cluster that the lock file in `dir` is about.
-fn join(dir: &Path, private: Option<tempfile::TempDir>, version: Option<u32>) -> Cluster {
+fn join(dir: &Path, private: Option<tempfile::TempDir>, version: Option<u32>, standbys: usize) -> Cluster {
     std::fs::create_dir_all(dir).unwrap();
     let lock_path = dir.join("cluster.lock");
     let ready_path = dir.join("cluster.lock.ready");
@@ -164,7 +181,7 @@ fn join(dir: &Path, private: Option<tempfile::TempDir>, version: Option<u32>) ->
     {
         return Cluster { nodes, _user: user, _private: private };
     }
-    let servers = start(dir, version);
+    let servers = start(dir, version, standbys);
     start_guard(&servers, &lock_path);
     let nodes = running(&servers).expect("the servers that were just started");
     let cluster = Cluster { nodes, _user: user, _private: private };
@@ -173,7 +190,7 @@ fn join(dir: &Path, private: Option<tempfile::TempDir>, version: Option<u32>) ->
     cluster
 }
 
-fn start(dir: &Path, version: Option<u32>) -> PathBuf {
+fn start(dir: &Path, version: Option<u32>, standbys: usize) -> PathBuf {
     let servers = tempfile::Builder::new().prefix("pgbalancer-test.").tempdir().unwrap().keep();
     let hba = dir.join("cluster.hba");
     std::fs::write(&hba, HBA).unwrap();
@@ -182,12 +199,12 @@ fn start(dir: &Path, version: Option<u32>) -> PathBuf {
         script.env("PGBIN", tools::target().join(format!("postgres/{version}/native/bin")));
     }
     // No other test of this process gets one of these.
-    let nodes: Vec<String> = (0..=STANDBYS).map(|_| ports::free().to_string()).collect();
+    let nodes: Vec<String> = (0..=standbys).map(|_| ports::free().to_string()).collect();
     let output = script
         .env("PORTS", nodes.join(" "))
         .arg("up")
         .arg(&servers)
-        .arg(STANDBYS.to_string())
+        .arg(standbys.to_string())
         .arg(&hba)
         .stdin(Stdio::null())
         .output()

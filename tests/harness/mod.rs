@@ -10,6 +10,7 @@ pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod namespace;
 pub(crate) mod node_log;
+pub(crate) mod pam;
 pub(crate) mod pcp;
 pub(crate) mod ports;
 pub(crate) mod power;

@@ -22,6 +22,11 @@ pub(crate) struct Slapd {
 
 impl Slapd {
     pub(crate) fn start() -> Slapd {
+        Slapd::start_with(&[])
+    }
+
+    /// With these users besides.
+    pub(crate) fn start_with(users: &[String]) -> Slapd {
         let dir = process::server_dir("slapd");
         let path = dir.path().display().to_string();
         certificate(dir.path());
@@ -36,7 +41,7 @@ impl Slapd {
             ),
         );
         let ldif = dir.path().join("users.ldif");
-        process::write(&ldif, entries());
+        process::write(&ldif, entries(users));
         let add = process::as_server_user(Path::new("/usr/sbin/slapadd"))
             .arg("-f")
             .arg(&conf)
@@ -82,14 +87,14 @@ fn certificate(dir: &Path) {
     }
 }
 
-fn entries() -> String {
+fn entries(more: &[String]) -> String {
     let mut text =
         String::from("dn: dc=test\nobjectClass: dcObject\nobjectClass: organization\ndc: test\no: test\n\n");
     for ou in ["people", "others"] {
         text += &format!("dn: ou={ou},dc=test\nobjectClass: organizationalUnit\nou: {ou}\n\n");
     }
-    let users = USERS.map(|user| (user, "people"));
-    for (user, ou) in users.into_iter().chain([("twin", "people"), ("twin", "others")]) {
+    let users = USERS.into_iter().chain(more.iter().map(String::as_str)).map(|user| (user, "people"));
+    for (user, ou) in users.chain([("twin", "people"), ("twin", "others")]) {
         text += &format!(
             "dn: uid={user},ou={ou},dc=test\nobjectClass: person\nobjectClass: uidObject\nuid: {user}\n\
              cn: {user}\nsn: {user}\nuserPassword: {user}_secret\n\n"

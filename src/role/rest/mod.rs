@@ -124,7 +124,7 @@ impl Server {
         Ok(Server {
             policy: RefCell::new(Rc::new(policy(config))),
             // In the clear instead, passwords and tokens would be: it ends, and is started again.
-            acceptor: RefCell::new(acceptor(&context).map_err(io::Error::other)?),
+            acceptor: RefCell::new(first_acceptor(&context).map_err(io::Error::other)?),
             tokens: RefCell::new(Rc::new(tokens(config, &context.token_seed))),
             pcp_users: RefCell::new(UsersFile::new(context.files.pcp.clone(), pcp_conf::load)),
             auth_file: RefCell::new(AuthFile::of(config)),
@@ -246,6 +246,12 @@ impl Server {
             );
         }
     }
+}
+
+/// What the supervisor has made of the files.
+fn first_acceptor(context: &ChildContext) -> Result<Option<Rc<Acceptor>>, TlsError> {
+    let made = context.gate.secure.web.clone().filter(|_| context.config.rest_api_ssl);
+    made.map_or_else(|| acceptor(context), |made| Ok(Some(Rc::new(made))))
 }
 
 fn acceptor(context: &ChildContext) -> Result<Option<Rc<Acceptor>>, TlsError> {

@@ -67,10 +67,15 @@ impl Worker {
 
     /// When there is something to do though nothing comes.
     pub(super) fn next_event_of_life(&self) -> Option<Duration> {
-        let next = [self.courtesy.as_ref().map(|courtesy| courtesy.look), self.expiry(), self.old_at()]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let next = [
+            self.courtesy.as_ref().map(|courtesy| courtesy.look),
+            self.expiry(),
+            self.old_at(),
+            self.refusals.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         // One more, so that the moment has come when the wait ends.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }

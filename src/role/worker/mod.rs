@@ -7,6 +7,7 @@ mod cancel;
 mod command;
 mod events;
 mod life;
+mod refusals;
 mod setup;
 mod users;
 
@@ -26,6 +27,7 @@ use crate::sys::ticker::Ticker;
 use cancel::CancelConn;
 use command::Commander;
 use life::Courtesy;
+use refusals::{Refusal, Refusals};
 use users::Askers;
 
 /// Numbers of the descriptors that are watched besides sockets.
@@ -57,6 +59,8 @@ struct Worker {
     askers: Askers,
     /// For pool_hba.conf.
     outside: Outside,
+    /// Who will hear that it does not come in.
+    refusals: Refusals,
     /// What sessions have asked of the supervisor.
     commands: Commands<Commander>,
     cancels: Vec<Option<CancelConn>>,
@@ -137,7 +141,7 @@ impl Worker {
     }
 
     fn is_unused(&self) -> bool {
-        self.sessions.count() == 0
+        self.sessions.count() == 0 && self.refusals.is_empty()
     }
 
     /// Takes clients as long as there is room, and says so to the other workers.
@@ -190,6 +194,10 @@ impl Worker {
             self.tick(now);
             self.settle();
         }
+        if self.refusals.next().is_some_and(|due| due <= now) {
+            self.tell_due(now);
+            self.net.flush();
+        }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -229,6 +237,7 @@ impl Worker {
             Signal::Terminate => {
                 self.stopping = true;
                 self.net.stop_listening();
+                self.tell_all_refused();
                 // The kernel may have told this worker, and no other, of a client.
                 self.tell(&Request::ClientWaits);
             }
@@ -243,6 +252,7 @@ impl Worker {
     fn stop_now(&mut self) -> i32 {
         let message = "terminating connection due to administrator command";
         self.sessions.shut_all(&mut self.net, "57P01", message);
+        self.tell_all_refused();
         self.sessions.drop_backends(&mut self.net);
         0
     }
@@ -257,6 +267,7 @@ impl Worker {
                 self.command(Commander { client, session, number }, actor, command);
             }
             Errand::User(user) => self.ask_for_user(user),
+            Errand::RefuseLater { client, from, bytes } => self.refuse_later(Refusal { client, from, bytes }),
             Errand::Ask { client, session, question } => {
                 if let Err(text) = self.outside.ask((client, session), question) {
                     self.with_session(client, |session, ctx| {

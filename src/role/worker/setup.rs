@@ -16,6 +16,7 @@ use crate::cluster::relcache::RelCache;
 use crate::cluster::users::Users;
 use crate::cluster::view::ClusterView;
 use crate::config::{Config, IoMethod};
+use crate::error::NodeId;
 use crate::log::{Level, Line};
 use crate::net::{Method, Names, Net, Resolver};
 use crate::pool::{self, Connectors, Pool};
@@ -28,7 +29,7 @@ use crate::supervisor::ChildContext;
 use crate::sys;
 use crate::sys::signals::Signals;
 use crate::sys::ticker::Ticker;
-use crate::tls::{Acceptor, TlsError};
+use crate::tls::{Acceptor, Connector, TlsError};
 
 /// Statement texts whose facts are kept, and their bytes.
 const FACTS: usize = 4096;
@@ -52,10 +53,7 @@ impl Worker {
             Box::new(|| scram::nonce(&mut sys::random::fill)),
         );
         pool.unix_now = shared.unix_now;
-        pool.connectors = read_connectors(&context).unwrap_or_else(|e| {
-            crate::say!(Error, "no server is connected to with TLS: {}", e);
-            Connectors::new()
-        });
+        pool.connectors = shareable(&context.gate.secure.servers);
         let row =
             WorkerRow { pid: sys::process::own_id(), started_at: shared.unix_now, ..WorkerRow::default() };
         context.segment.set_worker(context.index, &row);
@@ -72,6 +70,7 @@ impl Worker {
             outside: Outside::new(waker),
             last_tick: now,
             born: now,
+            refusals: super::Refusals::default(),
             commands: Commands::new(&context.config),
             cancels: Vec::new(),
             tickets: Vec::new(),
@@ -99,7 +98,7 @@ impl Worker {
         shared.relations = relations(&context.config, context.segment);
         match read_hba(context) {
             Ok(rules) => shared.hba = rules,
-            Err(e) => crate::say!(Warning, "the old rules of pool_hba.conf stay in force: {}", e),
+            Err(e) => crate::say!(Debug1, "the old rules of pool_hba.conf stay in force: {}", e),
         }
         let tls = read_acceptor(context).and_then(|acceptor| Ok((acceptor, read_connectors(context)?)));
         match tls {
@@ -128,15 +127,9 @@ fn shared(context: &ChildContext) -> Shared {
         laggards: Laggards::default(),
         passwords: Rc::new(read_passwords(context)),
         users: Users::default(),
-        // Without its rules nobody is let in: `check` of no rules refuses.
-        hba: read_hba(context).unwrap_or_else(|e| {
-            crate::say!(Error, "no client is let in: {}", e);
-            Some(Hba::default())
-        }),
-        tls: read_acceptor(context).unwrap_or_else(|e| {
-            crate::say!(Error, "no client gets TLS: {}", e);
-            None
-        }),
+        // Where they were never right nobody is let in: `check` of no rules refuses.
+        hba: config.enable_pool_hba.then(|| context.gate.rules.clone().unwrap_or_default()),
+        tls: context.gate.secure.clients.clone().map(Rc::new),
         now,
         clock: (now, sys::clock::monotonic_micros()),
         unix_now: sys::clock::unix_seconds(),
@@ -180,8 +173,11 @@ fn read_acceptor(context: &ChildContext) -> Result<Option<Rc<Acceptor>>, TlsErro
 }
 
 fn read_connectors(context: &ChildContext) -> Result<Connectors, TlsError> {
-    let connectors = context.config.connectors()?;
-    Ok(connectors.into_iter().map(|(node, connector)| (node, Rc::new(connector))).collect())
+    Ok(shareable(&context.config.connectors()?))
+}
+
+fn shareable(connectors: &[(NodeId, Connector)]) -> Connectors {
+    connectors.iter().map(|(node, connector)| (*node, Rc::new(connector.clone()))).collect()
 }
 
 fn read_hba(context: &ChildContext) -> Result<Option<Hba>, String> {
