@@ -6,10 +6,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::estimate::{ClassView, Estimate};
+use super::estimate::{ClassView, Crowd, Estimate};
 use super::mean::Mean;
 use super::settings::{Algorithm, Settings};
-use super::words::{Model, count};
+use super::words::{LOOK_AGAIN, Model};
 use super::{Class, Score};
 use crate::error::NodeId;
 
@@ -34,11 +34,17 @@ pub struct Choice {
 /// Most candidates that are looked at; of more, that many in a row from a random one.
 const MOST: usize = 16;
 /// Power of the draw: how much likelier the better of two is.
-const SHARPNESS: i32 = 16;
+const SHARPNESS: i32 = 24;
 /// How much a full node counts as worse than an empty one that is as fast.
 const FULLNESS: f32 = 0.1;
-/// Part of its room that the emptiest node keeps free of long statements, while they can wait elsewhere.
+/// Nodes that differ by no more than this factor count as equally fast.
+const ALIKE: f32 = 1.15;
+/// What a long statement rather waits elsewhere than to take more, in parts of what it takes itself.
+const LANE_TOLL: f32 = 1.0;
+/// Part of its room that the emptiest node has for long statements.
 const LANE: f32 = 0.5;
+/// Part of the choices that may look at a node of which nothing was heard lately which do so.
+const RARELY: f32 = 0.05;
 /// A node of which nothing was heard for so many microseconds may be looked at.
 const STALE: u64 = 500_000;
 
@@ -71,8 +77,8 @@ impl Model<'_> {
         random: &mut impl FnMut() -> u64,
     ) -> Option<NodeId> {
         let cost = |one: &Candidate| {
-            let count = self.running(one.node).map_or(0, |running| count(running.count));
-            (count as f64 + 1.0) / one.weight.max(1e-9)
+            let count = self.running(one.node).map_or(0.0, |running| Crowd::of(&running).count());
+            (f64::from(count) + 1.0) / one.weight.max(1e-9)
         };
         let least = candidates.iter().map(cost).fold(f64::INFINITY, f64::min);
         let is_least = |one: &Candidate| if cost(one) <= least { one.weight as f32 } else { 0.0 };
@@ -89,15 +95,13 @@ impl Model<'_> {
         let first = draw(candidates, |_, one| one.weight as f32, random)?;
         let other = |one: &Candidate| if one.node == first { 0.0 } else { one.weight as f32 };
         let Some(second) = draw(candidates, |_, one| other(one), random) else { return Some(first) };
-        let class = self.class_view(Class::UNKNOWN, now, settings.memory);
         let cost = |node| {
-            let (Some(learned), Some(now_there)) =
-                (self.learned(node), self.estimate(settings, &class, node, now))
-            else {
+            let (Some(learned), Some(running)) = (self.learned(node), self.running(node)) else {
                 return f32::INFINITY;
             };
             let peak = Mean::load(learned.peak).or(0.0, 0.1, now, settings.memory);
-            (peak + 1.0) * (now_there.count as f32 + 1.0) / now_there.health.max(1e-6)
+            let health = self.health(&learned, now, settings.memory);
+            (peak + 1.0) * (Crowd::of(&running).count() + 1.0) / health.max(1e-6)
         };
         Some(if cost(second) < cost(first) { second } else { first })
     }
@@ -117,13 +121,12 @@ impl Model<'_> {
         {
             return Some(Choice { node, explored: true });
         }
-        let mut costs = [f32::INFINITY; MOST];
         let begin = if candidates.len() > MOST { random() as usize % candidates.len() } else { 0 };
         let at = |number: usize| candidates.get((begin + number) % candidates.len());
-        self.costs(settings, (0..candidates.len().min(MOST)).filter_map(at), &class, now, &mut costs);
-        let least = costs.iter().copied().fold(f32::INFINITY, f32::min);
+        let judged = self.judge(settings, (0..candidates.len().min(MOST)).filter_map(at), &class, now);
+        let least = judged.iter().flatten().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
         let share = |number: usize, one: &Candidate| {
-            let ratio = costs.get(number).map_or(0.0, |cost| least / cost);
+            let ratio = judged.get(number).and_then(Option::as_ref).map_or(0.0, |(_, cost)| least / cost);
             one.weight as f32 * ratio.powi(SHARPNESS)
         };
         let drawn = if candidates.len() > MOST {
@@ -136,45 +139,60 @@ impl Model<'_> {
         drawn.map(|node| Choice { node, explored: false })
     }
 
-    /// A node of which nothing was heard lately, drawn by weight: a bad node gets no more of these than any other.
+    /// A node of which nothing was heard lately, drawn by weight: a bad node gets no more of these than any other. At once
+    /// where the last look was a good surprise, else so rarely that slow answers stay rare.
     fn look(&self, candidates: &[Candidate], now: u64, random: &mut impl FnMut() -> u64) -> Option<NodeId> {
         let node = draw(candidates, |_, one| one.weight as f32, random)?;
         let running = self.running(node)?;
         let last_look = running.last_look.load(Ordering::Relaxed);
-        let heard = running.last_end.load(Ordering::Relaxed).max(last_look);
-        let is_stale = now.saturating_sub(heard) > STALE;
+        let mut is_stale = || {
+            let heard = running.last_end.load(Ordering::Relaxed).max(last_look);
+            now.saturating_sub(heard) > STALE && unit(random()) < RARELY
+        };
+        let is_wanted = last_look == LOOK_AGAIN || is_stale();
         let ours =
             || running.last_look.compare_exchange(last_look, now, Ordering::Relaxed, Ordering::Relaxed);
-        (is_stale && ours().is_ok()).then_some(node)
+        (is_wanted && ours().is_ok()).then_some(node)
     }
 
-    /// What each candidate costs, in the order given: expected microseconds, made worse by errors and fullness.
-    fn costs<'c>(
+    /// What is expected of each candidate, in the order given, and what it costs: expected microseconds, made worse by
+    /// errors and fullness.
+    fn judge<'c>(
         &self,
         settings: &Settings,
         candidates: impl Iterator<Item = &'c Candidate>,
         class: &ClassView,
         now: u64,
-        costs: &mut [f32; MOST],
-    ) {
-        let mut estimates = [None; MOST];
-        for (to, one) in estimates.iter_mut().zip(candidates) {
-            *to = self.estimate(settings, class, one.node, now);
+    ) -> [Option<(Estimate, f32)>; MOST] {
+        let mut judged = [None; MOST];
+        let (mut number, mut rooms, mut fastest) = (0.0_f32, 0.0, f32::INFINITY);
+        for (to, one) in judged.iter_mut().zip(candidates) {
+            let Some(estimate) = self.estimate(settings, class, one.node, now) else { continue };
+            number += 1.0;
+            rooms += estimate.room;
+            fastest = fastest.min(estimate.service * estimate.mood);
+            *to = Some((estimate, f32::INFINITY));
         }
-        // Long statements leave one node, the emptiest, to the short ones as long as they can.
-        let emptiest = class.is_long.then(|| {
-            let free = |estimate: &Option<Estimate>| estimate.map_or(f32::NEG_INFINITY, |known| known.free());
-            (0..MOST).max_by(|a, b| free(&estimates[*a]).total_cmp(&free(&estimates[*b])))
-        });
-        for (number, (cost, estimate)) in costs.iter_mut().zip(estimates).enumerate() {
-            let Some(estimate) = estimate else { continue };
-            let is_lane = emptiest.flatten() == Some(number);
-            let estimate = if is_lane { estimate.with_room(LANE) } else { estimate };
-            *cost = cost_of(settings, &estimate);
+        let usual_room = rooms / number.max(1.0);
+        for (estimate, _) in judged.iter_mut().flatten() {
+            // Where nothing has waited yet, there is at least as much room as elsewhere.
+            if !estimate.is_tight && estimate.room < usual_room * estimate.warm {
+                *estimate = estimate.with_room(usual_room * estimate.warm);
+            }
+            estimate.alike = ((estimate.service * estimate.mood) / ALIKE).max(fastest);
         }
+        let lane = class.is_long.then(|| emptiest(&judged)).flatten();
+        for (number, (estimate, cost)) in
+            judged.iter_mut().enumerate().filter_map(|(n, one)| Some((n, one.as_mut()?)))
+        {
+            let seen =
+                if lane == Some(number) { estimate.with_room(estimate.room * LANE) } else { *estimate };
+            *cost = cost_of(settings, &seen);
+        }
+        judged
     }
 
-    /// For whoever wants to see why: what the model thinks of each candidate.
+    /// For whoever wants to see why: what the model thinks of each candidate; of more than 16, of the first 16.
     pub fn scores(
         &self,
         settings: &Settings,
@@ -183,38 +201,47 @@ impl Model<'_> {
         now: u64,
     ) -> Vec<Score> {
         let class = self.class_view(class, now, settings.memory);
-        let score = |one: &Candidate| {
-            let estimate = self.estimate(settings, &class, one.node, now)?;
-            let cost = cost_of(settings, &estimate);
-            Some(Score {
-                node: one.node,
-                score: f64::from(cost),
-                latency_micros: f64::from(estimate.latency()),
-                in_flight: estimate.count,
-                room: f64::from(estimate.room),
-                health: f64::from(estimate.health),
-                error_rate: self.error_rate(settings, one.node, now),
-                warm: f64::from(estimate.warm),
-                share: 0.0,
-            })
+        let judged = self.judge(settings, candidates.iter(), &class, now);
+        let least = judged.iter().flatten().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
+        let share = |one: &Candidate, cost: f32| one.weight * f64::from((least / cost).powi(SHARPNESS));
+        let known = || candidates.iter().zip(&judged).filter_map(|(one, known)| Some((one, known.as_ref()?)));
+        let all: f64 = known().map(|(one, (_, cost))| share(one, *cost)).sum();
+        let score = |(one, (estimate, cost)): (&Candidate, &(Estimate, f32))| Score {
+            node: one.node,
+            score: f64::from(*cost),
+            latency_micros: f64::from(estimate.latency()),
+            in_flight: estimate.crowd.count() as u64,
+            room: f64::from(estimate.room),
+            health: f64::from(estimate.health),
+            error_rate: self.error_rate(settings, one.node, now),
+            warm: f64::from(estimate.warm),
+            share: share(one, *cost) / all.max(f64::MIN_POSITIVE),
         };
-        let mut scores: Vec<Score> = candidates.iter().filter_map(score).collect();
-        let least = scores.iter().map(|score| score.score).fold(f64::INFINITY, f64::min);
-        let weight = |node| candidates.iter().find(|one| one.node == node).map_or(0.0, |one| one.weight);
-        for score in &mut scores {
-            score.share = weight(score.node) * score.warm * (least / score.score).powi(SHARPNESS);
-        }
-        let total: f64 = scores.iter().map(|score| score.share).sum();
-        scores.iter_mut().for_each(|score| score.share /= total.max(f64::MIN_POSITIVE));
-        scores
+        known().map(score).collect()
     }
+}
+
+/// The candidate with the most room free of long statements, which they leave to short ones as long as they can.
+fn emptiest(judged: &[Option<(Estimate, f32)>; MOST]) -> Option<usize> {
+    let free = |(number, known): (usize, &Option<(Estimate, f32)>)| {
+        known.as_ref().map(|(estimate, _)| (number, estimate.room - estimate.crowd.long))
+    };
+    judged.iter().enumerate().filter_map(free).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(number, _)| number)
+}
+
+/// What a long statement sees of that node: its part of the room, and behind it a wait that no other node comes to soon.
+fn as_lane(estimate: Estimate) -> Estimate {
+    let is_free = estimate.crowd.long + 1.0 <= (estimate.room * LANE).max(1.0);
+    let toll = if is_free { 0.0 } else { LANE_TOLL * estimate.service };
+    Estimate { wait: estimate.wait + toll, ..estimate }
 }
 
 fn cost_of(settings: &Settings, estimate: &Estimate) -> f32 {
     let powers = settings.powers;
-    let fullness = 1.0 + FULLNESS * (estimate.count as f32 + 1.0) / estimate.room;
+    let fullness = 1.0 + FULLNESS * (estimate.crowd.count() + 1.0) / estimate.room;
     let health = estimate.health.max(1e-6);
-    let cost = power(estimate.latency().max(1.0), powers.latency) * power(fullness, powers.load)
+    let cost = power((estimate.alike + estimate.wait + estimate.silence).max(1.0), powers.latency)
+        * power(fullness, powers.load)
         / power(health * health, powers.health);
     cost.clamp(1e-6, 1e30)
 }

@@ -44,7 +44,7 @@ impl Mean {
         Mean::decode(word.load(Ordering::Relaxed))
     }
 
-    /// A mean fed now, or long ago with `age` in microseconds.
+    /// A mean as if it had been fed now.
     pub(super) fn new(mean: f32, weight: f32, now: u64) -> Mean {
         Mean { mean: if mean.is_finite() { mean } else { 0.0 }, weight, tick: (now >> TICK_BITS) & TIME_MASK }
     }
@@ -82,7 +82,7 @@ pub(super) fn feed(word: &AtomicU64, sample: f32, sample_weight: f32, keep: f32,
     }
     for _ in 0..3 {
         let old = word.load(Ordering::Relaxed);
-        let new = Mean::decode(old).with(sample.max(0.0), sample_weight, keep, now, memory).encode();
+        let new = Mean::decode(old).with(sample, sample_weight, keep, now, memory).encode();
         if word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return;
         }
