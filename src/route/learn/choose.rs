@@ -39,8 +39,6 @@ const SHARPNESS: i32 = 24;
 const FULLNESS: f32 = 0.1;
 /// Nodes that differ by no more than this factor count as equally fast.
 const ALIKE: f32 = 1.15;
-/// What a long statement rather waits elsewhere than to take more, in parts of what it takes itself.
-const LANE_TOLL: f32 = 1.0;
 /// Part of its room that the emptiest node has for long statements.
 const LANE: f32 = 0.5;
 /// Part of the choices that may look at a node of which nothing was heard lately which do so.
@@ -169,16 +167,17 @@ impl Model<'_> {
         for (to, one) in judged.iter_mut().zip(candidates) {
             let Some(estimate) = self.estimate(settings, class, one.node, now) else { continue };
             number += 1.0;
-            rooms += estimate.room;
+            rooms += 1.0 / estimate.room;
             fastest = fastest.min(estimate.service * estimate.mood);
             *to = Some((estimate, f32::INFINITY));
         }
-        let usual_room = rooms / number.max(1.0);
+        let usual_room = number / rooms.max(1e-6);
         for (estimate, _) in judged.iter_mut().flatten() {
             // Where nothing has waited yet, there is at least as much room as elsewhere.
             if !estimate.is_tight && estimate.room < usual_room * estimate.warm {
                 *estimate = estimate.with_room(usual_room * estimate.warm);
             }
+            estimate.usual_room = usual_room;
             estimate.alike = ((estimate.service * estimate.mood) / ALIKE).max(fastest);
         }
         let lane = class.is_long.then(|| emptiest(&judged)).flatten();
@@ -229,16 +228,9 @@ fn emptiest(judged: &[Option<(Estimate, f32)>; MOST]) -> Option<usize> {
     judged.iter().enumerate().filter_map(free).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(number, _)| number)
 }
 
-/// What a long statement sees of that node: its part of the room, and behind it a wait that no other node comes to soon.
-fn as_lane(estimate: Estimate) -> Estimate {
-    let is_free = estimate.crowd.long + 1.0 <= (estimate.room * LANE).max(1.0);
-    let toll = if is_free { 0.0 } else { LANE_TOLL * estimate.service };
-    Estimate { wait: estimate.wait + toll, ..estimate }
-}
-
 fn cost_of(settings: &Settings, estimate: &Estimate) -> f32 {
     let powers = settings.powers;
-    let fullness = 1.0 + FULLNESS * (estimate.crowd.count() + 1.0) / estimate.room;
+    let fullness = 1.0 + FULLNESS * (estimate.crowd.count() + 1.0) / (estimate.usual_room * estimate.warm);
     let health = estimate.health.max(1e-6);
     let cost = power((estimate.alike + estimate.wait + estimate.silence).max(1.0), powers.latency)
         * power(fullness, powers.load)

@@ -57,6 +57,8 @@ pub(super) struct Estimate {
     pub(super) is_tight: bool,
     /// Its own time in this mood, the same for nodes that differ too little to tell; set by comparison.
     pub(super) alike: f32,
+    /// The room that such nodes have; set by comparison.
+    pub(super) usual_room: f32,
     /// Part of its share that a node has which came back lately, 0 to 1.
     pub(super) warm: f32,
     /// 1: no errors; towards 0: nothing but errors.
@@ -164,7 +166,19 @@ impl<'a> Model<'a> {
         let health = self.health(&learned, now, memory);
         let is_tight = Mean::load(learned.excess).or(0.0, GUESS, now, memory) > TIGHT;
         let (wait, alike) = (crowd.wait(room), service * mood);
-        Some(Estimate { service, wait, silence, mood, room, is_tight, alike, warm, health, crowd })
+        Some(Estimate {
+            service,
+            wait,
+            silence,
+            mood,
+            room,
+            is_tight,
+            alike,
+            usual_room: room,
+            warm,
+            health,
+            crowd,
+        })
     }
 
     /// 1: no errors; towards 0: nothing but errors.

@@ -209,14 +209,18 @@ impl Model<'_> {
     /// How many the node runs at once, from one that began when there was no room by what is known: so many more than there
     /// is room for would have had it wait as long as it did.
     fn learn_room(&self, learned: &Learned, crowd: &Crowd, waited: f32, service: f32, now: u64, memory: f32) {
-        let known = Mean::load(learned.room).mean.clamp(1.0, 1e6);
-        let drain = crowd.drain(known);
-        let drain = if drain > 0.0 { drain } else { known / service };
-        let sample = crowd.count() + 1.0 - waited * drain;
+        let known = Mean::load(learned.room);
+        let room = known.mean.clamp(1.0, 1e6);
+        let drain = crowd.drain(room);
+        let drain = if drain > 0.0 { drain } else { room / service };
         // How long a statement takes is chance; a long one among short ones says little.
-        let chance = (service * drain / known).max(1.0);
-        let (limit, weight) = (4.0 * known, 1.0 / (chance * chance));
-        feed(learned.room, sample.clamp(-limit, limit), weight, 1.0, now, memory);
+        let chance = (service * drain / room).max(1.0);
+        let (limit, weight) = (4.0 * room, 1.0 / (chance * chance));
+        let sample = (crowd.count() + 1.0 - waited * drain).clamp(-limit, limit);
+        // Chance must not lift it above what was ever tried, where nothing would correct it.
+        let tried = crowd.count() + 2.0;
+        let highest = known.mean + (tried - known.mean) * (known.weight_at(now, memory) + weight) / weight;
+        feed(learned.room, sample.min(highest), weight, 1.0, now, memory);
         feed(learned.excess, (waited * drain).clamp(-limit, limit), weight, 1.0, now, memory);
     }
 
