@@ -32,11 +32,23 @@ pub struct Choice {
 }
 
 /// Most candidates that are looked at; of more, that many in a row from a random one.
-const MOST: usize = 16;
-/// Power of the draw: how much likelier the better of two is.
-const SHARPNESS: i32 = 24;
+const MOST: usize = 8;
+
+/// What is expected of a candidate, and what it costs.
+#[derive(Clone, Copy)]
+struct Judged {
+    is_known: bool,
+    estimate: Estimate,
+    cost: f32,
+}
+
+impl Default for Judged {
+    fn default() -> Judged {
+        Judged { is_known: false, estimate: Estimate::default(), cost: f32::INFINITY }
+    }
+}
 /// How much a full node counts as worse than an empty one that is as fast.
-const FULLNESS: f32 = 0.1;
+const FULLNESS: f32 = 0.2;
 /// Nodes that differ by no more than this factor count as equally fast.
 const ALIKE: f32 = 1.15;
 /// Part of its room that the emptiest node has for long statements.
@@ -48,7 +60,8 @@ const STALE: u64 = 500_000;
 
 impl Model<'_> {
     /// Chooses among the candidates, which hard limits have left over. `now` is in microseconds, of a clock that all
-    /// workers share and that does not go back; `random` gives numbers of 64 random bits. `None`: there is no candidate.
+    /// workers share and that does not go back; `random` gives numbers of 64 random bits. `None`: there is no candidate with a
+    /// weight above 0.
     pub fn choose(
         &self,
         settings: &Settings,
@@ -62,7 +75,7 @@ impl Model<'_> {
         }
         let chosen = |node| Choice { node, explored: false };
         match settings.algorithm {
-            Algorithm::WeightedRandom => draw(candidates, |_, one| one.weight as f32, random).map(chosen),
+            Algorithm::WeightedRandom => draw(by_weight(candidates), random).map(chosen),
             Algorithm::LeastConnections => self.least_connections(candidates, random).map(chosen),
             Algorithm::PeakEwma => self.peak_ewma(settings, candidates, now, random).map(chosen),
             Algorithm::Adaptive => self.adaptive(settings, candidates, class, now, random),
@@ -79,8 +92,8 @@ impl Model<'_> {
             (f64::from(count) + 1.0) / one.weight.max(1e-9)
         };
         let least = candidates.iter().map(cost).fold(f64::INFINITY, f64::min);
-        let is_least = |one: &Candidate| if cost(one) <= least { one.weight as f32 } else { 0.0 };
-        draw(candidates, |_, one| is_least(one), random)
+        let is_least = |one: &&Candidate| cost(one) <= least;
+        draw(candidates.iter().filter(is_least).map(|one| (one.node, one.weight as f32)), random)
     }
 
     fn peak_ewma(
@@ -90,9 +103,10 @@ impl Model<'_> {
         now: u64,
         random: &mut impl FnMut() -> u64,
     ) -> Option<NodeId> {
-        let first = draw(candidates, |_, one| one.weight as f32, random)?;
-        let other = |one: &Candidate| if one.node == first { 0.0 } else { one.weight as f32 };
-        let Some(second) = draw(candidates, |_, one| other(one), random) else { return Some(first) };
+        let first = draw(by_weight(candidates), random)?;
+        let Some(second) = draw(by_weight(candidates).filter(|(node, _)| *node != first), random) else {
+            return Some(first);
+        };
         let cost = |node| {
             let (Some(learned), Some(running)) = (self.learned(node), self.running(node)) else {
                 return f32::INFINITY;
@@ -119,28 +133,25 @@ impl Model<'_> {
         {
             return Some(Choice { node, explored: true });
         }
+        // A few of many: a window that begins anywhere.
         let begin = if candidates.len() > MOST { random() as usize % candidates.len() } else { 0 };
-        let at = |number: usize| candidates.get((begin + number) % candidates.len());
-        let judged = self.judge(settings, (0..candidates.len().min(MOST)).filter_map(at), &class, now);
-        let least = judged.iter().flatten().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
-        let share = |number: usize, one: &Candidate| {
-            let ratio = judged.get(number).and_then(Option::as_ref).map_or(0.0, |(_, cost)| least / cost);
-            one.weight as f32 * ratio.powi(SHARPNESS)
+        let (behind, before) =
+            candidates.split_at_checked(begin).map_or((candidates, candidates), |(a, b)| (b, a));
+        let some = || behind.iter().chain(before).take(MOST);
+        let judged = self.judge(settings, some(), &class, now);
+        let least = judged.iter().map(|one| one.cost).fold(f32::INFINITY, f32::min);
+        let share = |(one, judged): (&Candidate, &Judged)| {
+            (one.node, one.weight as f32 * sharpened(least / judged.cost))
         };
-        let drawn = if candidates.len() > MOST {
-            let mut some = [Candidate { node: 0, weight: 0.0 }; MOST];
-            some.iter_mut().zip((0..).map_while(at)).for_each(|(to, one)| *to = *one);
-            draw(&some, share, random)
-        } else {
-            draw(candidates, share, random)
-        };
-        drawn.map(|node| Choice { node, explored: false })
+        let mut shares = [(0, 0.0); MOST];
+        shares.iter_mut().zip(some().zip(&judged).map(share)).for_each(|(to, share)| *to = share);
+        draw(shares.into_iter(), random).map(|node| Choice { node, explored: false })
     }
 
     /// A node of which nothing was heard lately, drawn by weight: a bad node gets no more of these than any other. At once
     /// where the last look was a good surprise, else so rarely that slow answers stay rare.
     fn look(&self, candidates: &[Candidate], now: u64, random: &mut impl FnMut() -> u64) -> Option<NodeId> {
-        let node = draw(candidates, |_, one| one.weight as f32, random)?;
+        let node = draw(by_weight(candidates), random)?;
         let running = self.running(node)?;
         let last_look = running.last_look.load(Ordering::Relaxed);
         let mut is_stale = || {
@@ -161,37 +172,38 @@ impl Model<'_> {
         candidates: impl Iterator<Item = &'c Candidate>,
         class: &ClassView,
         now: u64,
-    ) -> [Option<(Estimate, f32)>; MOST] {
-        let mut judged = [None; MOST];
+    ) -> [Judged; MOST] {
+        let mut judged = [Judged::default(); MOST];
         let (mut number, mut rooms, mut fastest) = (0.0_f32, 0.0, f32::INFINITY);
         for (to, one) in judged.iter_mut().zip(candidates) {
-            let Some(estimate) = self.estimate(settings, class, one.node, now) else { continue };
-            number += 1.0;
-            rooms += 1.0 / estimate.room;
-            fastest = fastest.min(estimate.service * estimate.mood);
-            *to = Some((estimate, f32::INFINITY));
+            to.is_known = self.estimate(settings, class, one.node, now, &mut to.estimate);
+            if to.is_known {
+                number += 1.0;
+                rooms += 1.0 / to.estimate.room;
+                fastest = fastest.min(to.estimate.service * to.estimate.mood);
+            }
         }
         let usual_room = number / rooms.max(1e-6);
-        for (estimate, _) in judged.iter_mut().flatten() {
+        for Judged { estimate, .. } in judged.iter_mut().filter(|one| one.is_known) {
             // Where nothing has waited yet, there is at least as much room as elsewhere.
-            if !estimate.is_tight && estimate.room < usual_room * estimate.warm {
-                *estimate = estimate.with_room(usual_room * estimate.warm);
+            if estimate.room < usual_room * estimate.warm && !estimate.is_tight(now, settings.memory) {
+                estimate.set_room(usual_room * estimate.warm);
             }
             estimate.usual_room = usual_room;
-            estimate.alike = ((estimate.service * estimate.mood) / ALIKE).max(fastest);
+            estimate.alike = (estimate.service * estimate.mood / ALIKE).max(fastest);
         }
-        let lane = class.is_long.then(|| emptiest(&judged)).flatten();
-        for (number, (estimate, cost)) in
-            judged.iter_mut().enumerate().filter_map(|(n, one)| Some((n, one.as_mut()?)))
+        if class.is_long
+            && let Some(lane) = emptiest(&mut judged)
         {
-            let seen =
-                if lane == Some(number) { estimate.with_room(estimate.room * LANE) } else { *estimate };
-            *cost = cost_of(settings, &seen);
+            lane.set_room(lane.room * LANE);
+        }
+        for one in judged.iter_mut().filter(|one| one.is_known) {
+            one.cost = cost_of(settings, &one.estimate);
         }
         judged
     }
 
-    /// For whoever wants to see why: what the model thinks of each candidate; of more than 16, of the first 16.
+    /// For whoever wants to see why: what the model thinks of each candidate; of more than 8, of the first 8.
     pub fn scores(
         &self,
         settings: &Settings,
@@ -201,11 +213,11 @@ impl Model<'_> {
     ) -> Vec<Score> {
         let class = self.class_view(class, now, settings.memory);
         let judged = self.judge(settings, candidates.iter(), &class, now);
-        let least = judged.iter().flatten().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
-        let share = |one: &Candidate, cost: f32| one.weight * f64::from((least / cost).powi(SHARPNESS));
-        let known = || candidates.iter().zip(&judged).filter_map(|(one, known)| Some((one, known.as_ref()?)));
-        let all: f64 = known().map(|(one, (_, cost))| share(one, *cost)).sum();
-        let score = |(one, (estimate, cost)): (&Candidate, &(Estimate, f32))| Score {
+        let least = judged.iter().map(|one| one.cost).fold(f32::INFINITY, f32::min);
+        let share = |one: &Candidate, cost: f32| one.weight * f64::from(sharpened(least / cost));
+        let known = || candidates.iter().zip(&judged).filter(|(_, judged)| judged.is_known);
+        let all: f64 = known().map(|(one, judged)| share(one, judged.cost)).sum();
+        let score = |(one, Judged { estimate, cost, .. }): (&Candidate, &Judged)| Score {
             node: one.node,
             score: f64::from(*cost),
             latency_micros: f64::from(estimate.latency()),
@@ -220,12 +232,11 @@ impl Model<'_> {
     }
 }
 
-/// The candidate with the most room free of long statements, which they leave to short ones as long as they can.
-fn emptiest(judged: &[Option<(Estimate, f32)>; MOST]) -> Option<usize> {
-    let free = |(number, known): (usize, &Option<(Estimate, f32)>)| {
-        known.as_ref().map(|(estimate, _)| (number, estimate.room - estimate.crowd.long))
-    };
-    judged.iter().enumerate().filter_map(free).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(number, _)| number)
+/// The candidate with the most room free of long statements, half of which they leave to short ones as long as they can.
+fn emptiest(judged: &mut [Judged; MOST]) -> Option<&mut Estimate> {
+    let free = |estimate: &Estimate| estimate.room - estimate.crowd.long;
+    let known = judged.iter_mut().filter(|one| one.is_known).map(|one| &mut one.estimate);
+    known.max_by(|a, b| free(a).total_cmp(&free(b)))
 }
 
 fn cost_of(settings: &Settings, estimate: &Estimate) -> f32 {
@@ -243,28 +254,36 @@ fn power(base: f32, power: f32) -> f32 {
     if power == 1.0 { base } else { base.powf(power) }
 }
 
-/// Draws by share; what is not above 0 is never drawn unless nothing is.
+/// Draws among nodes by their share; one that is not above 0 is never drawn.
 fn draw(
-    candidates: &[Candidate],
-    share: impl Fn(usize, &Candidate) -> f32,
+    shares: impl Iterator<Item = (NodeId, f32)> + Clone,
     random: &mut impl FnMut() -> u64,
 ) -> Option<NodeId> {
-    let share = |(number, one): (usize, &Candidate)| share(number, one).max(0.0);
-    let total: f32 = candidates.iter().enumerate().map(share).sum();
+    let total: f32 = shares.clone().map(|(_, share)| share.max(0.0)).sum();
     let mut left = unit(random()) * total;
     let mut last = None;
-    for (number, one) in candidates.iter().enumerate() {
-        let share = share((number, one));
-        if share > 0.0 {
-            last = Some(one.node);
-            if left < share {
-                return last;
-            }
+    for (node, share) in shares.filter(|(_, share)| *share > 0.0) {
+        last = Some(node);
+        if left < share {
+            break;
         }
         left -= share;
     }
-    // Rounding can leave a crumb behind the last one.
+    // Rounding can leave a crumb behind the last one, which gets it.
     last
+}
+
+/// Candidates with their weights.
+fn by_weight(candidates: &[Candidate]) -> impl Iterator<Item = (NodeId, f32)> + Clone {
+    candidates.iter().map(|one| (one.node, one.weight as f32))
+}
+
+/// The 24th power of a ratio: how much likelier the better of two is.
+fn sharpened(ratio: f32) -> f32 {
+    let third = ratio * ratio * ratio;
+    let sixth = third * third;
+    let twelfth = sixth * sixth;
+    twelfth * twelfth
 }
 
 /// 64 random bits as a number in 0..1.

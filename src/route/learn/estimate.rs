@@ -21,6 +21,8 @@ const CHANCE: f32 = 2.0;
 const NO_ERRORS: f32 = 2.0;
 /// As many more than there is room for must have been seen to wait.
 const TIGHT: f32 = 0.3;
+/// A node may be silent for so many times what the longest of its statements takes.
+const PATIENCE: f32 = 3.0;
 /// A class is a long one if it takes so many times what statements typically take.
 const LONG: f32 = 8.0;
 /// A node that comes back has its full share after so many microseconds.
@@ -41,7 +43,7 @@ pub(super) struct ClassView<'a> {
 }
 
 /// What is expected of a class on a node, now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Estimate {
     /// Its own time, without waiting, in microseconds.
     pub(super) service: f32,
@@ -53,8 +55,8 @@ pub(super) struct Estimate {
     pub(super) mood: f32,
     /// Statements that the node runs at once before they get slower.
     pub(super) room: f32,
-    /// Statements have waited there for each other, so there is no more room than that.
-    pub(super) is_tight: bool,
+    /// How many too many had to wait when there was no room: the word of the mean.
+    excess: u64,
     /// Its own time in this mood, the same for nodes that differ too little to tell; set by comparison.
     pub(super) alike: f32,
     /// The room that such nodes have; set by comparison.
@@ -73,10 +75,17 @@ impl Estimate {
         self.service * self.mood + self.wait + self.silence
     }
 
-    /// The same with that much room.
-    pub(super) fn with_room(self, room: f32) -> Estimate {
-        let room = room.max(1.0);
-        Estimate { room, wait: self.crowd.wait(room), ..self }
+    /// Whether statements have waited there for each other, so that there is no more room than that.
+    #[inline(always)]
+    pub(super) fn is_tight(&self, now: u64, memory: f32) -> bool {
+        Mean::decode(self.excess).or(0.0, GUESS, now, memory) > TIGHT
+    }
+
+    /// With that much room.
+    #[inline(always)]
+    pub(super) fn set_room(&mut self, room: f32) {
+        self.room = room.max(1.0);
+        self.wait = self.crowd.wait(self.room);
     }
 }
 
@@ -90,6 +99,7 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
+    #[inline(always)]
     pub(super) fn of(running: &Running) -> Crowd {
         let (short, long) = counts(running.counts);
         let each = |work: &AtomicU64, number: u32| match number {
@@ -100,6 +110,7 @@ impl Crowd {
         Crowd { short: short as f32, long: long as f32, each_short, each_long }
     }
 
+    #[inline(always)]
     pub(super) fn count(&self) -> f32 {
         self.short + self.long
     }
@@ -111,6 +122,7 @@ impl Crowd {
     }
 
     /// How many end in a microsecond where `room` of them run at once: the long ones, and short ones beside them.
+    #[inline(always)]
     pub(super) fn drain(&self, room: f32) -> f32 {
         let long = room.min(self.long);
         let rate = |number: f32, each: f32| if each > 0.0 { number / each } else { 0.0 };
@@ -118,12 +130,14 @@ impl Crowd {
     }
 
     /// What one more waits for, in microseconds, where `room` run at once: until so many have ended that it is its turn.
+    #[inline(always)]
     pub(super) fn wait(&self, room: f32) -> f32 {
         let ahead = self.count() + 1.0 - room;
         if ahead <= 0.0 { 0.0 } else { (ahead / self.drain(room).max(1e-9)).min(1e12) }
     }
 
     /// What the longest of them is expected to take.
+    #[inline(always)]
     fn longest(&self) -> f32 {
         self.each_short.max(self.each_long)
     }
@@ -140,55 +154,56 @@ impl<'a> Model<'a> {
         ClassView { place, cost, is_long: cost > LONG * usual, lasts: class.key == 0 }
     }
 
+    /// Writes what is expected of a class on a node; false: there is no such node.
+    #[inline(always)]
     pub(super) fn estimate(
         &self,
         settings: &Settings,
         class: &ClassView,
         node: NodeId,
         now: u64,
-    ) -> Option<Estimate> {
-        let (running, learned) = (self.running(node)?, self.learned(node)?);
+        to: &mut Estimate,
+    ) -> bool {
+        let (Some(running), Some(learned)) = (self.running(node), self.learned(node)) else { return false };
         let (memory, short) = (settings.memory, settings.short_memory());
-        let service = self.service(class, node, &learned, now, memory);
-        let mood = more_than_chance(Mean::load(learned.mood), now, short);
-        let warm = warm(learned.back.load(Ordering::Relaxed), now);
-        let room = (room(&learned) * warm).max(1.0);
-        let crowd = Crowd::of(&running);
-        let usual = Mean::load(learned.crowd);
-        let crowd = if class.lasts && usual.weight > 0.0 { crowd.at_most(usual.mean) } else { crowd };
-        let silence = if crowd.count() == 0.0 {
-            0.0
-        } else {
+        to.service = self.service(class, node, &learned, now, memory);
+        to.mood = more_than_chance(Mean::load(learned.mood), now, short);
+        to.warm = warm(learned.back.load(Ordering::Relaxed), now);
+        to.crowd = Crowd::of(&running);
+        if class.lasts {
+            let usual = Mean::load(learned.crowd);
+            to.crowd = if usual.weight > 0.0 { to.crowd.at_most(usual.mean) } else { to.crowd };
+        }
+        to.silence = 0.0;
+        if to.crowd.count() > 0.0 {
             let heard =
                 running.last_end.load(Ordering::Relaxed).max(running.busy_since.load(Ordering::Relaxed));
-            (now.saturating_sub(heard) as f32 - 3.0 * crowd.longest().max(service)).max(0.0)
-        };
-        let health = self.health(&learned, now, memory);
-        let is_tight = Mean::load(learned.excess).or(0.0, GUESS, now, memory) > TIGHT;
-        let (wait, alike) = (crowd.wait(room), service * mood);
-        Some(Estimate {
-            service,
-            wait,
-            silence,
-            mood,
-            room,
-            is_tight,
-            alike,
-            usual_room: room,
-            warm,
-            health,
-            crowd,
-        })
+            let silent = now.saturating_sub(heard) as f32;
+            to.silence = (silent - PATIENCE * to.crowd.longest().max(to.service)).max(0.0);
+        }
+        to.health = self.health(&learned, now, memory);
+        to.excess = learned.excess.load(Ordering::Relaxed);
+        to.set_room(room(&learned) * to.warm);
+        (to.alike, to.usual_room) = (to.service * to.mood, to.room);
+        true
     }
 
     /// 1: no errors; towards 0: nothing but errors.
+    #[inline(always)]
     pub(super) fn health(&self, learned: &Learned, now: u64, memory: f32) -> f32 {
-        let errors = Mean::load(learned.errors).or(0.0, NO_ERRORS, now, memory / 2.0).clamp(0.0, 1.0);
-        let streak = learned.streak.load(Ordering::Relaxed).min(20) as i32;
-        (1.0 - errors) * 0.5_f32.powi(streak)
+        let errors = Mean::load(learned.errors);
+        let errors = match errors.mean < 1e-4 {
+            true => 0.0,
+            false => errors.or(0.0, NO_ERRORS, now, memory / 2.0).min(1.0),
+        };
+        match learned.streak.load(Ordering::Relaxed) {
+            0 => 1.0 - errors,
+            streak => (1.0 - errors) * 0.5_f32.powi(streak.min(20) as i32),
+        }
     }
 
     /// What a class takes on a node, without waiting.
+    #[inline(always)]
     pub(super) fn service(
         &self,
         class: &ClassView,
@@ -207,18 +222,26 @@ impl<'a> Model<'a> {
 }
 
 /// A factor that differs from 1 only as far as that is no chance.
+#[inline(always)]
 pub(super) fn more_than_chance(factor: Mean, now: u64, memory: f32) -> f32 {
     let weight = factor.weight_at(now, memory);
-    let mean = (factor.mean * weight + 1.0) / (weight + 1.0);
+    let seen = (factor.mean - 1.0) * weight;
+    // The same as below where it comes to 1, without its divisions.
+    if factor.mean >= 1.0 && seen * seen <= CHANCE * CHANCE * (weight + 1.0) {
+        return 1.0;
+    }
+    let mean = (seen + weight + 1.0) / (weight + 1.0);
     let chance = CHANCE / (weight + 1.0).sqrt();
     if mean >= 1.0 { (mean - chance).max(1.0) } else { 1.0 / (1.0 / mean.max(1e-3) - chance).max(1.0) }
 }
 
 /// How many a node runs at once before they wait for each other; 1 where nothing is known.
+#[inline(always)]
 pub(super) fn room(learned: &Learned) -> f32 {
     Mean::load(learned.room).mean.clamp(1.0, 1e6)
 }
 
+#[inline(always)]
 fn warm(back: u64, now: u64) -> f32 {
     if back == 0 {
         return 1.0;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Class;
-use super::estimate::ClassView;
+use super::estimate::{ClassView, Estimate};
 use super::mean::Mean;
 use super::settings::Settings;
 use super::words::{Model, Row, count};
@@ -95,7 +95,8 @@ impl Model<'_> {
 
     fn of_node(&self, settings: &Settings, node: NodeId, now: u64) -> Option<NodeReport> {
         let class = ClassView { lasts: false, ..self.class_view(Class::UNKNOWN, now, settings.memory) };
-        let estimate = self.estimate(settings, &class, node, now)?;
+        let mut estimate = Estimate::default();
+        self.estimate(settings, &class, node, now, &mut estimate).then_some(())?;
         let learned = self.learned(node)?;
         let sum = |of: fn(&Row) -> u64| {
             let rows = (0..self.workers).filter_map(|worker| self.row(worker, node));

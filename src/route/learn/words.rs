@@ -113,12 +113,14 @@ impl<'a> Model<'a> {
         self.word(0)
     }
 
+    #[inline(always)]
     pub(super) fn running(&self, node: NodeId) -> Option<Running<'a>> {
         let words = self.node_line(node, 0)?;
         let [counts, short_work, long_work, last_end, busy_since, last_look, ..] = words else { return None };
         Some(Running { counts, short_work, long_work, last_end, busy_since, last_look })
     }
 
+    #[inline(always)]
     pub(super) fn learned(&self, node: NodeId) -> Option<Learned<'a>> {
         let [speed, mood, errors, streak, room, excess, peak, back] = self.node_line(node, 1)? else {
             return None;
@@ -127,6 +129,7 @@ impl<'a> Model<'a> {
         Some(Learned { speed, mood, errors, streak, room, excess, peak, back, crowd, latency })
     }
 
+    #[inline(always)]
     fn node_line(&self, node: NodeId, line: usize) -> Option<&'a [AtomicU64]> {
         let at = (node < self.nodes).then_some(LINE * (1 + node * NODE_LINES + line))?;
         self.words.get(at..)?.get(..LINE)
