@@ -4,6 +4,7 @@
 //! `SIMULATION_SEED=7` begins with that seed, `SIMULATION_RUNS=1000` makes so many runs, `SIMULATION_TRACE=1` tells what
 //! happens in them.
 
+mod balancer;
 mod client;
 mod cluster;
 mod dice;

@@ -19,16 +19,17 @@ pub(super) struct Mean {
     pub(super) mean: f32,
     /// In samples, as of when it was fed.
     pub(super) weight: f32,
-    tick: u64,
+    tick: u32,
 }
 
 impl Mean {
+    #[inline(always)]
     pub(super) fn decode(word: u64) -> Mean {
         let bits = ((word >> 40) as u32) << 7;
         let mean = f32::from_bits(bits);
         let weight = (((word >> 24) & 0xffff) as f32 / 16.0).min(MAX_WEIGHT);
         match mean.is_finite() && mean <= LARGEST {
-            true => Mean { mean, weight, tick: word & TIME_MASK },
+            true => Mean { mean, weight, tick: (word & TIME_MASK) as u32 },
             false => Mean::default(),
         }
     }
@@ -37,22 +38,27 @@ impl Mean {
         // Rounded to the 16 bits that are kept, else small steps upwards would get lost and those downwards would not.
         let bits = (self.mean.clamp(0.0, LARGEST).to_bits() + (1 << 6)) >> 7;
         let weight = (self.weight.clamp(0.0, MAX_WEIGHT) * 16.0).round() as u64;
-        (u64::from(bits) << 40) | (weight << 24) | (self.tick & TIME_MASK)
+        (u64::from(bits) << 40) | (weight << 24) | (u64::from(self.tick) & TIME_MASK)
     }
 
+    #[inline(always)]
     pub(super) fn load(word: &AtomicU64) -> Mean {
         Mean::decode(word.load(Ordering::Relaxed))
     }
 
-    /// A mean fed now, or long ago with `age` in microseconds.
+    /// A mean as if it had been fed now.
     pub(super) fn new(mean: f32, weight: f32, now: u64) -> Mean {
-        Mean { mean: if mean.is_finite() { mean } else { 0.0 }, weight, tick: (now >> TICK_BITS) & TIME_MASK }
+        Mean {
+            mean: if mean.is_finite() { mean } else { 0.0 },
+            weight,
+            tick: ((now >> TICK_BITS) & TIME_MASK) as u32,
+        }
     }
 
     /// Samples that it still counts as, with the time constant `memory` in microseconds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn weight_at(&self, now: u64, memory: f32) -> f32 {
-        let age = (now >> TICK_BITS).wrapping_sub(self.tick) & TIME_MASK;
+        let age = (now >> TICK_BITS).wrapping_sub(u64::from(self.tick)) & TIME_MASK;
         // Another worker's clock reading may be a little newer than ours.
         if age == 0 || age > TIME_MASK / 2 {
             return self.weight;
@@ -61,7 +67,7 @@ impl Mean {
     }
 
     /// This mean drawn towards `prior`, which counts as so many samples.
-    #[inline]
+    #[inline(always)]
     pub(super) fn or(&self, prior: f32, prior_weight: f32, now: u64, memory: f32) -> f32 {
         let weight = self.weight_at(now, memory);
         (self.mean * weight + prior * prior_weight) / (weight + prior_weight)
@@ -82,7 +88,7 @@ pub(super) fn feed(word: &AtomicU64, sample: f32, sample_weight: f32, keep: f32,
     }
     for _ in 0..3 {
         let old = word.load(Ordering::Relaxed);
-        let new = Mean::decode(old).with(sample.max(0.0), sample_weight, keep, now, memory).encode();
+        let new = Mean::decode(old).with(sample, sample_weight, keep, now, memory).encode();
         if word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return;
         }

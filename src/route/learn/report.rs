@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Class;
+use super::estimate::{ClassView, Estimate};
 use super::mean::Mean;
 use super::settings::Settings;
 use super::words::{Model, Row, count};
@@ -93,8 +94,9 @@ impl Model<'_> {
     }
 
     fn of_node(&self, settings: &Settings, node: NodeId, now: u64) -> Option<NodeReport> {
-        let class = self.class_view(Class::UNKNOWN, now, settings.memory);
-        let estimate = self.estimate(settings, &class, node, now)?;
+        let class = ClassView { lasts: false, ..self.class_view(Class::UNKNOWN, now, settings.memory) };
+        let mut estimate = Estimate::default();
+        self.estimate(settings, &class, node, now, &mut estimate).then_some(())?;
         let learned = self.learned(node)?;
         let sum = |of: fn(&Row) -> u64| {
             let rows = (0..self.workers).filter_map(|worker| self.row(worker, node));
@@ -104,14 +106,16 @@ impl Model<'_> {
         Some(NodeReport {
             node,
             avg_response_time: known(Mean::load(learned.latency)) / 1000.0,
-            current_load: f64::from((estimate.count as f32 / estimate.room).min(1.0)),
+            current_load: f64::from((estimate.crowd.count() / estimate.room).min(1.0)),
             total_queries: sum(|row| count(row.total)),
             successful_queries: sum(|row| count(row.ok)),
             failed_queries: sum(|row| count(row.failed)),
             error_rate: self.error_rate(settings, node, now),
-            predicted_load: f64::from(Mean::load(learned.load).or(0.0, 1.0, now, settings.memory).min(1.0)),
+            predicted_load: f64::from(
+                (Mean::load(learned.crowd).or(0.0, 1.0, now, settings.memory) / estimate.room).min(1.0),
+            ),
             health_score: f64::from(estimate.health),
-            in_flight: estimate.count,
+            in_flight: estimate.crowd.count() as u64,
             room: f64::from(estimate.room),
             warm: f64::from(estimate.warm),
             slowness: f64::from(Mean::load(learned.speed).or(1.0, 1.0, now, settings.memory)),

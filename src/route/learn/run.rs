@@ -3,15 +3,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::estimate::{room, wait};
+use super::estimate::{Crowd, more_than_chance, room};
 use super::mean::{Mean, feed};
 use super::settings::Settings;
-use super::words::{Learned, Model, add, count};
+use super::words::{LOOK_AGAIN, Learned, Model, ONE_LONG, Place, Row, add, count};
 use super::{Class, Outcome};
 use crate::error::NodeId;
 
 /// Most that one statement can surprise: how many times its expected latency.
 const MOST_SURPRISE: f32 = 64.0;
+/// A mean that counts as fewer samples takes what it gets.
+const FEW: f32 = 5.0;
+/// How much is forgotten with each sample of a node that answers twice as fast or slowly as it did, or more so.
+const FORGET_CHANGED: f32 = 0.05;
 /// A statement that took less than this part of what was expected has the node looked at again at once.
 const BETTER: f32 = 0.25;
 
@@ -34,16 +38,23 @@ pub struct Ticket {
     class: Class,
     /// Added to the work of the node, in microseconds.
     cost: u32,
+    /// It went there only to learn.
+    explored: bool,
+    /// It counts among the long ones.
+    is_long: bool,
     /// What ran on the node before it.
-    count: u32,
-    /// What each of those was expected to take, in microseconds.
-    each: f32,
+    crowd: Crowd,
 }
 
 impl Ticket {
     /// The node that it runs on.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// What it is in a word of counts.
+    fn one(&self) -> u64 {
+        if self.is_long { ONE_LONG } else { 1 }
     }
 }
 
@@ -58,12 +69,13 @@ impl Model<'_> {
         why: Why,
         now: u64,
     ) -> Ticket {
-        let cost = self.class_view(class, now, settings.memory).cost;
-        let cost = cost.min(4e9) as u32;
-        let mut ticket = Ticket { node, class, cost, count: 0, each: 0.0 };
+        let known = self.class_view(class, now, settings.memory);
+        let (cost, is_long) = (known.cost.min(4e9) as u32, known.is_long);
+        let explored = why == Why::Explored;
+        let mut ticket = Ticket { node, class, cost, explored, is_long, crowd: Crowd::default() };
         let (Some(row), Some(running)) = (self.row(worker, node), self.running(node)) else { return ticket };
-        add(row.count, 1);
-        add(row.work, u64::from(cost));
+        add(row.counts, ticket.one());
+        add(if is_long { row.long_work } else { row.short_work }, u64::from(cost));
         add(row.total, 1);
         match why {
             Why::Given => {}
@@ -73,15 +85,13 @@ impl Model<'_> {
                 add(row.explored, 1);
             }
         }
-        let before = count(running.count);
-        let work = count(running.work);
-        running.count.fetch_add(1, Ordering::Relaxed);
-        running.work.fetch_add(u64::from(cost), Ordering::Relaxed);
-        if before == 0 {
+        ticket.crowd = Crowd::of(&running);
+        running.counts.fetch_add(ticket.one(), Ordering::Relaxed);
+        let work = if is_long { running.long_work } else { running.short_work };
+        work.fetch_add(u64::from(cost), Ordering::Relaxed);
+        if ticket.crowd.count() == 0.0 {
             running.busy_since.store(now, Ordering::Relaxed);
         }
-        ticket.count = before.min(u64::from(u32::MAX)) as u32;
-        ticket.each = if before == 0 { 0.0 } else { work as f32 / before as f32 };
         ticket
     }
 
@@ -91,10 +101,14 @@ impl Model<'_> {
             return;
         };
         let cost = u64::from(ticket.cost);
-        add(row.count, 1_u64.wrapping_neg());
-        add(row.work, cost.wrapping_neg());
-        running.count.fetch_sub(1, Ordering::Relaxed);
-        running.work.fetch_sub(cost, Ordering::Relaxed);
+        let (own, work) = match ticket.is_long {
+            true => (row.long_work, running.long_work),
+            false => (row.short_work, running.short_work),
+        };
+        add(row.counts, ticket.one().wrapping_neg());
+        add(own, cost.wrapping_neg());
+        running.counts.fetch_sub(ticket.one(), Ordering::Relaxed);
+        work.fetch_sub(cost, Ordering::Relaxed);
     }
 
     /// A statement has ended after so many microseconds: what runs, and all that is learned.
@@ -128,8 +142,8 @@ impl Model<'_> {
             Outcome::Ok => {
                 errors(0.0, 1.0);
                 let was_failing = learned.streak.swap(0, Ordering::Relaxed) > 0;
-                if was_failing {
-                    running.last_look.store(0, Ordering::Relaxed);
+                if was_failing && ticket.explored {
+                    running.last_look.store(LOOK_AGAIN, Ordering::Relaxed);
                 }
                 self.learn(settings, ticket, &learned, (latency as f32).max(1.0), now);
             }
@@ -143,69 +157,88 @@ impl Model<'_> {
     fn learn(&self, settings: &Settings, ticket: Ticket, learned: &Learned, latency: f32, now: u64) {
         let (memory, short) = (settings.memory, settings.short_memory());
         let class = self.class_view(ticket.class, now, memory);
-        let Some(estimate) = self.estimate(settings, &class, ticket.node, now) else { return };
-        let room_now = room(Mean::load(learned.crowd), Mean::load(learned.stretch));
-        let (service, each) = (estimate.service, ticket.each);
-        let waited = wait(u64::from(ticket.count), each, room_now);
+        let room = room(learned);
+        let service = self.service(&class, ticket.node, learned, now, memory);
+        let (crowd, waited) = (ticket.crowd.count() + 1.0, ticket.crowd.wait(room));
         let surprise = (latency / (service + waited)).min(MOST_SURPRISE);
-        let crowd = ticket.count as f32 + 1.0;
-
         feed(learned.mood, surprise, 1.0, 1.0, now, short);
-        if crowd >= room_now {
-            let each = if each > 0.0 { each } else { service };
-            let stretch = 1.0 + (latency - service) / each;
-            feed(learned.crowd, crowd, 1.0, 1.0, now, memory);
-            feed(learned.stretch, stretch.clamp(0.0, MOST_SURPRISE), 1.0, 1.0, now, memory);
+        if crowd >= room {
+            self.learn_room(learned, &ticket.crowd, latency - service, service, now, memory);
         }
         // A node that has changed is believed less of what it was.
-        let mood = Mean::load(learned.mood).or(1.0, 2.0, now, short);
-        let change = mood.max(1.0 / mood.max(1e-3));
-        let keep = (1.0 / (change * change)).clamp(1.0 / 64.0, 1.0);
-        let (own, weight) = if waited > 0.0 { (service * surprise, 0.5) } else { (latency, 1.0) };
-        feed(learned.speed, own / class.cost, weight, keep, now, memory);
-        let learn_class = |overall: &AtomicU64, on: &[AtomicU64]| {
-            feed(overall, own, weight, 1.0, now, memory);
-            if let Some(on) = on.get(ticket.node) {
-                feed(on, own, weight, keep, now, memory);
+        let mood = more_than_chance(Mean::load(learned.mood), now, short);
+        if mood < 1.0 {
+            // It has become faster, so what made statements wait may be gone.
+            learned.excess.store(0, Ordering::Relaxed);
+        }
+        let keep = 1.0 - FORGET_CHANGED * (mood.max(1.0 / mood) - 1.0).min(1.0);
+        // One that has waited says how long it takes by itself only where nothing else does.
+        let is_clear = crowd <= room;
+        let learn = |word: &AtomicU64, sample: f32, keep: f32| {
+            if is_clear || Mean::load(word).weight_at(now, memory) < FEW {
+                feed(word, sample, 1.0, keep, now, memory);
             }
         };
-        match self.claim_place(ticket.class, now, memory) {
-            Some(place) => {
-                let is_rare = Mean::load(place.overall).weight < 2.0;
-                learn_class(place.overall, place.on);
-                if is_rare && let Some(group) = self.group_place(ticket.class) {
-                    learn_class(group.overall, group.on);
-                }
+        learn(learned.speed, latency / class.cost, keep);
+        let learn_class = |place: &Place| {
+            learn(place.overall, latency, 1.0);
+            if let Some(on) = place.on.get(ticket.node) {
+                learn(on, latency, keep);
             }
-            None => {
-                if let Some(group) = self.group_place(ticket.class) {
-                    learn_class(group.overall, group.on);
-                }
-            }
+        };
+        let own = self.claim_place(ticket.class, now, memory);
+        let is_rare = own.as_ref().is_none_or(|place| Mean::load(place.overall).weight < FEW);
+        own.iter().for_each(learn_class);
+        if is_rare {
+            self.group_place(ticket.class).iter().for_each(learn_class);
         }
-        feed(self.typical(), own.max(1.0).log2(), 1.0, 1.0, now, memory);
+        feed(self.typical(), class.cost.log2(), 1.0, 1.0, now, memory);
         let peak = Mean::load(learned.peak);
         let at_once = if latency > peak.mean { 0.0 } else { 1.0 };
         feed(learned.peak, latency, 1.0, at_once, now, memory);
         feed(learned.latency, latency, 1.0, 1.0, now, memory);
-        feed(learned.load, crowd / room_now, 1.0, 1.0, now, memory);
-        if surprise < BETTER
+        feed(learned.crowd, crowd, 1.0, 1.0, now, memory);
+        if ticket.explored
+            && surprise < BETTER
             && let Some(running) = self.running(ticket.node)
         {
-            running.last_look.store(0, Ordering::Relaxed);
+            running.last_look.store(LOOK_AGAIN, Ordering::Relaxed);
         }
+    }
+
+    /// How many the node runs at once, from one that began when there was no room by what is known: so many more than there
+    /// is room for would have had it wait as long as it did.
+    fn learn_room(&self, learned: &Learned, crowd: &Crowd, waited: f32, service: f32, now: u64, memory: f32) {
+        let known = Mean::load(learned.room);
+        let room = known.mean.clamp(1.0, 1e6);
+        let drain = crowd.drain(room);
+        let drain = if drain > 0.0 { drain } else { room / service };
+        // How long a statement takes is chance; a long one among short ones says little.
+        let chance = (service * drain / room).max(1.0);
+        let (limit, weight) = (4.0 * room, 1.0 / (chance * chance));
+        let sample = (crowd.count() + 1.0 - waited * drain).clamp(-limit, limit);
+        // Chance must not lift it above what was ever tried, where nothing would correct it.
+        let tried = crowd.count() + 2.0;
+        let highest = known.mean + (tried - known.mean) * (known.weight_at(now, memory) + weight) / weight;
+        feed(learned.room, sample.min(highest), weight, 1.0, now, memory);
+        feed(learned.excess, (waited * drain).clamp(-limit, limit), weight, 1.0, now, memory);
     }
 
     /// A worker has died: what it ran does not run any more. What it counted stays.
     pub fn forget_worker(&self, worker: usize) {
         for node in 0..self.nodes {
             let (Some(row), Some(running)) = (self.row(worker, node), self.running(node)) else { continue };
-            row.count.store(0, Ordering::Relaxed);
-            row.work.store(0, Ordering::Relaxed);
+            for word in [row.counts, row.short_work, row.long_work] {
+                word.store(0, Ordering::Relaxed);
+            }
             // Added up anew, not subtracted: the worker may have died between its row and the sum.
-            let rows = || (0..self.workers).filter_map(|worker| self.row(worker, node));
-            set_sum(running.count, || rows().map(|row| count(row.count)).fold(0, u64::wrapping_add));
-            set_sum(running.work, || rows().map(|row| count(row.work)).fold(0, u64::wrapping_add));
+            let sum = |word: &AtomicU64, of: fn(&Row) -> u64| {
+                let rows = || (0..self.workers).filter_map(|worker| self.row(worker, node));
+                set_sum(word, || rows().map(|row| of(&row)).fold(0, u64::wrapping_add));
+            };
+            sum(running.counts, |row| row.counts.load(Ordering::Relaxed));
+            sum(running.short_work, |row| count(row.short_work));
+            sum(running.long_work, |row| count(row.long_work));
         }
     }
 

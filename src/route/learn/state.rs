@@ -47,8 +47,8 @@ enum Item {
 #[derive(Clone, Copy)]
 enum Trait {
     Speed,
-    Crowd,
-    Stretch,
+    Room,
+    Excess,
     Peak,
     Latency,
 }
@@ -56,8 +56,8 @@ enum Trait {
 impl Trait {
     const ALL: [(Trait, &'static str); 5] = [
         (Trait::Speed, "speed"),
-        (Trait::Crowd, "crowd"),
-        (Trait::Stretch, "stretch"),
+        (Trait::Room, "room"),
+        (Trait::Excess, "excess"),
         (Trait::Peak, "peak"),
         (Trait::Latency, "latency"),
     ];
@@ -147,8 +147,8 @@ impl<'a> Model<'a> {
         let learned = self.learned(node)?;
         Some(match of {
             Trait::Speed => learned.speed,
-            Trait::Crowd => learned.crowd,
-            Trait::Stretch => learned.stretch,
+            Trait::Room => learned.room,
+            Trait::Excess => learned.excess,
             Trait::Peak => learned.peak,
             Trait::Latency => learned.latency,
         })

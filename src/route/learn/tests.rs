@@ -107,14 +107,14 @@ fn what_a_dead_worker_ran_is_subtracted() {
     let in_flight = |node: usize| model.report(&settings, SECOND).nodes[node].in_flight;
     assert_eq!((in_flight(0), in_flight(1)), (3, 3));
     // It died between its row and the sum.
-    model.row(1, 0).unwrap().count.fetch_add(1, Ordering::Relaxed);
+    model.row(1, 0).unwrap().counts.fetch_add(1, Ordering::Relaxed);
     model.forget_worker(1);
     assert_eq!((in_flight(0), in_flight(1)), (2, 2));
     for (number, ticket) in tickets.drain(..).enumerate().filter(|(number, _)| number % 3 != 1) {
         model.end(&settings, number % 3, ticket, 10, Outcome::Ok, SECOND);
     }
     assert_eq!((in_flight(0), in_flight(1)), (0, 0));
-    assert_eq!(model.running(0).unwrap().work.load(Ordering::Relaxed), 0);
+    assert_eq!(model.running(0).unwrap().short_work.load(Ordering::Relaxed), 0);
     assert_eq!(model.report(&settings, SECOND).total_queries, 6);
 }
 

@@ -30,16 +30,20 @@ pub struct Model<'a> {
     pub(super) nodes: usize,
 }
 
+/// In place of a time: the last look was a good surprise.
+pub(super) const LOOK_AGAIN: u64 = u64::MAX;
+
 /// What a node runs now: written by every begin and end.
 pub(super) struct Running<'a> {
-    /// Statements.
-    pub(super) count: &'a AtomicU64,
-    /// What they are expected to cost together, in microseconds.
-    pub(super) work: &'a AtomicU64,
+    /// How many, short and long ones; see [`counts`].
+    pub(super) counts: &'a AtomicU64,
+    /// What the short ones and the long ones are expected to cost, in microseconds.
+    pub(super) short_work: &'a AtomicU64,
+    pub(super) long_work: &'a AtomicU64,
     /// When a statement last ended, and when the node last began to be busy.
     pub(super) last_end: &'a AtomicU64,
     pub(super) busy_since: &'a AtomicU64,
-    /// When somebody last went there only to look.
+    /// When somebody last went there only to look, or [`LOOK_AGAIN`].
     pub(super) last_look: &'a AtomicU64,
 }
 
@@ -53,22 +57,25 @@ pub(super) struct Learned<'a> {
     pub(super) errors: &'a AtomicU64,
     /// Errors since the last success.
     pub(super) streak: &'a AtomicU64,
-    /// While as many run as there is room for, or more: mean of how many, and of how much longer statements take.
-    pub(super) crowd: &'a AtomicU64,
-    pub(super) stretch: &'a AtomicU64,
+    /// How many it runs at once before they wait for each other.
+    pub(super) room: &'a AtomicU64,
+    /// How many too many had to wait when there was no room.
+    pub(super) excess: &'a AtomicU64,
     /// Latency that rises at once and falls slowly.
     pub(super) peak: &'a AtomicU64,
     /// When the node came back; 0: it never went.
     pub(super) back: &'a AtomicU64,
-    /// Mean latency, and mean of what it runs in parts of its room; for reports.
+    /// Mean of how many it runs.
+    pub(super) crowd: &'a AtomicU64,
+    /// Mean latency; for reports.
     pub(super) latency: &'a AtomicU64,
-    pub(super) load: &'a AtomicU64,
 }
 
 /// What one worker has on a node; only that worker writes it.
 pub(super) struct Row<'a> {
-    pub(super) count: &'a AtomicU64,
-    pub(super) work: &'a AtomicU64,
+    pub(super) counts: &'a AtomicU64,
+    pub(super) short_work: &'a AtomicU64,
+    pub(super) long_work: &'a AtomicU64,
     pub(super) total: &'a AtomicU64,
     pub(super) ok: &'a AtomicU64,
     pub(super) failed: &'a AtomicU64,
@@ -106,21 +113,23 @@ impl<'a> Model<'a> {
         self.word(0)
     }
 
+    #[inline(always)]
     pub(super) fn running(&self, node: NodeId) -> Option<Running<'a>> {
-        let [count, work, last_end, busy_since, last_look, ..] = self.node_line(node, 0)? else {
-            return None;
-        };
-        Some(Running { count, work, last_end, busy_since, last_look })
+        let words = self.node_line(node, 0)?;
+        let [counts, short_work, long_work, last_end, busy_since, last_look, ..] = words else { return None };
+        Some(Running { counts, short_work, long_work, last_end, busy_since, last_look })
     }
 
+    #[inline(always)]
     pub(super) fn learned(&self, node: NodeId) -> Option<Learned<'a>> {
-        let [speed, mood, errors, streak, crowd, stretch, peak, back] = self.node_line(node, 1)? else {
+        let [speed, mood, errors, streak, room, excess, peak, back] = self.node_line(node, 1)? else {
             return None;
         };
-        let [latency, load, ..] = self.node_line(node, 2)? else { return None };
-        Some(Learned { speed, mood, errors, streak, crowd, stretch, peak, back, latency, load })
+        let [crowd, latency, ..] = self.node_line(node, 2)? else { return None };
+        Some(Learned { speed, mood, errors, streak, room, excess, peak, back, crowd, latency })
     }
 
+    #[inline(always)]
     fn node_line(&self, node: NodeId, line: usize) -> Option<&'a [AtomicU64]> {
         let at = (node < self.nodes).then_some(LINE * (1 + node * NODE_LINES + line))?;
         self.words.get(at..)?.get(..LINE)
@@ -130,11 +139,9 @@ impl<'a> Model<'a> {
         let is_there = worker < self.workers && node < self.nodes;
         let line = 1 + self.nodes * NODE_LINES + worker * self.nodes + node;
         let at = is_there.then_some(LINE * line)?;
-        let [count, work, total, ok, failed, chosen, explored, ..] = self.words.get(at..)?.get(..LINE)?
-        else {
-            return None;
-        };
-        Some(Row { count, work, total, ok, failed, chosen, explored })
+        let words = self.words.get(at..)?.get(..LINE)?;
+        let [counts, short_work, long_work, total, ok, failed, chosen, explored] = words else { return None };
+        Some(Row { counts, short_work, long_work, total, ok, failed, chosen, explored })
     }
 
     /// The place of that number, below [`PLACES`].
@@ -169,6 +176,16 @@ impl<'a> Model<'a> {
 /// Words of a place, in whole lines.
 const fn place_words(nodes: usize) -> usize {
     (PLACE_HEAD + nodes).div_ceil(LINE) * LINE
+}
+
+/// One long statement in a word of counts; a short one is 1.
+pub(super) const ONE_LONG: u64 = 1 << 32;
+
+/// How many short and how many long ones, in one word, so that they change together.
+pub(super) fn counts(word: &AtomicU64) -> (u32, u32) {
+    let value = word.load(Ordering::Relaxed);
+    let half = |value: u32| if value > u32::MAX / 2 { 0 } else { value };
+    (half(value as u32), half((value >> 32) as u32))
 }
 
 /// A count that may have gone below zero, where a process died between two stores.
