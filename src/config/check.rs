@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::load::Reading;
-use super::words::ProcessManagementMode;
+use super::words::{MqttVersion, ProcessManagementMode};
 use super::{Config, ConfigError, Note, Place};
 
 /// Checks the whole configuration. `own` is what is known of the number of this member of the watchdog.
@@ -13,6 +13,7 @@ pub(super) fn all(reading: &mut Reading, own: Result<Option<usize>, String>) {
     errors.extend(recovery(reading));
     errors.extend(auth_query(config).map(|text| at(reading.place("auth_query"), text)));
     errors.extend(token_secret(config).map(|text| at(reading.place("rest_api_jwt_enabled"), text)));
+    errors.extend(mqtt(config).map(|text| at(reading.place("mqtt_enabled"), text)));
     if config.use_watchdog {
         errors.extend(watchdog(reading, own));
     }
@@ -60,6 +61,52 @@ fn token_secret(config: &Config) -> Option<String> {
              {length} (openssl rand -hex 32 makes a good one)"
         )
     })
+}
+
+fn mqtt(config: &Config) -> Option<String> {
+    if !config.mqtt_enabled {
+        return None;
+    }
+    if !cfg!(feature = "mqtt") {
+        return Some("mqtt_enabled = on needs a program that was built with the feature mqtt".to_owned());
+    }
+    if config.mqtt_tls_cert_file.is_empty() != config.mqtt_tls_key_file.is_empty() {
+        return Some("mqtt_tls_cert_file and mqtt_tls_key_file belong together".to_owned());
+    }
+    let is_nobodys = !config.mqtt_password.is_empty() && config.mqtt_username.is_empty();
+    (is_nobodys && config.mqtt_version == MqttVersion::V3_1_1)
+        .then(|| "mqtt_password needs mqtt_username (only MQTT 5 knows passwords of nobody)".to_owned())
+}
+
+/// `mqtt_broker`.
+pub(super) fn mqtt_broker(text: &str) -> Result<String, String> {
+    super::mqtt::Broker::parse(text, 1883, false).map(|_| text.to_owned())
+}
+
+/// `mqtt_topic_prefix`: it stands in topics, where these characters mean something else.
+pub(super) fn mqtt_prefix(text: &str) -> Result<String, String> {
+    let is_wrong = |c: char| matches!(c, '+' | '#') || c.is_control();
+    if text.is_empty() || text.starts_with(['/', '$']) || text.ends_with('/') || text.contains(is_wrong) {
+        return Err(format!("\"{text}\" cannot begin topics: no +, no #, no / at an end, no $ at the begin"));
+    }
+    at_most(text, 256)
+}
+
+/// `mqtt_client_id`.
+pub(super) fn mqtt_client_id(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains(char::is_control) {
+        true => {
+            Err("the name at the broker has one character or more, and none that cannot be seen".to_owned())
+        }
+        false => at_most(text, 128),
+    }
+}
+
+fn at_most(text: &str, bytes: usize) -> Result<String, String> {
+    match text.len() <= bytes {
+        true => Ok(text.to_owned()),
+        false => Err(format!("it has {} bytes, and {bytes} are the most", text.len())),
+    }
 }
 
 /// The commands of online recovery are given the data directories.

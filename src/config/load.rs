@@ -329,6 +329,29 @@ mod tests {
         parse_with(text, files).unwrap_err().errors.iter().map(ToString::to_string).collect()
     }
 
+    #[test]
+    fn what_the_mqtt_process_cannot_use_is_an_error() {
+        for (lines, says) in [
+            ("mqtt_broker = 'http://b'", "is not mqtt"),
+            ("mqtt_topic_prefix = 'a/#'", "cannot begin topics"),
+            ("mqtt_topic_prefix = ''", "cannot begin topics"),
+            ("mqtt_client_id = ''", "one character or more"),
+            ("mqtt_version = '4.0'", "3.1.1"),
+            ("mqtt_enabled = on\nmqtt_password = 'x'", "needs mqtt_username"),
+            ("mqtt_enabled = on\nmqtt_tls_cert_file = 'x'", "belong together"),
+        ] {
+            let errors = errors(lines, &[]);
+            assert!(errors.len() == 1 && errors[0].contains(says), "{lines}: {errors:?}");
+        }
+        for good in [
+            "mqtt_password = 'x'",
+            "mqtt_enabled = on\nmqtt_version = 5\nmqtt_password = 'x'",
+            "enable_mqtt = on\nmqtt_broker_address = 'mqtts://b:1'\nmqtt_publish_connection = off",
+        ] {
+            assert_eq!(parse_with(good, &[]).map(drop).map_err(|wrong| wrong.errors), Ok(()), "{good}");
+        }
+    }
+
     /// The sample of the README, whose names are partly those of pgpool-II before 4.2.
     const README: &str = "\
 # Connection settings

@@ -8,6 +8,7 @@ mod lists;
 mod load;
 mod logging;
 mod migrate;
+mod mqtt;
 mod names;
 mod old_mode;
 mod own;
@@ -34,6 +35,7 @@ pub use lists::{Redirect, RedirectTo, Relationship, limit_in_list, redirects, re
 pub use load::{Loaded, load, parse_text};
 pub use logging::{log_levels, log_settings};
 pub use migrate::{Migrated, migrate};
+pub use mqtt::Broker;
 pub use own::{NotSet, Own};
 pub use pattern::regex as pattern_regex;
 pub use reload::{Reloaded, reload};

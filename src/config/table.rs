@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::check::{backend_flags, log_destinations};
+use super::check::{backend_flags, log_destinations, mqtt_broker, mqtt_client_id, mqtt_prefix};
 use super::lists;
 use super::param::*;
 use super::slot::{PerNode, Slot};
@@ -564,13 +564,15 @@ parameters! {
     Mqtt {
         mqtt_enabled: bool = switch(false).was(&["enable_mqtt"]), Init,
             "Publish events over MQTT (ours).";
-        mqtt_broker: String = text("localhost").was(&["mqtt_broker_address"]), Reload,
-            "Host of the broker (ours).";
+        mqtt_broker: String = checked("localhost", mqtt_broker).was(&["mqtt_broker_address"]), Reload,
+            "Host of the broker, or mqtt://host:port; mqtts:// stands for TLS (ours).";
         mqtt_port: i64 = int(1883, 1, 65535).was(&["mqtt_broker_port"]), Reload,
             "Port of the broker (ours).";
-        mqtt_client_id: String = text("pgbalancer"), Reload,
-            "Our name at the broker (ours).";
-        mqtt_topic_prefix: String = text("pgbalancer"), Reload,
+        mqtt_version: MqttVersion = words("3.1.1", MqttVersion::WORDS), Reload,
+            "Version of MQTT to speak (ours).";
+        mqtt_client_id: String = checked("pgbalancer", mqtt_client_id), Reload,
+            "Our name at the broker; no two programs may have the same (ours).";
+        mqtt_topic_prefix: String = checked("pgbalancer", mqtt_prefix), Reload,
             "Start of all topics (ours).";
         mqtt_username: String = text(""), Reload,
             "User at the broker; '' logs in without (ours).";
@@ -578,6 +580,30 @@ parameters! {
             "Password of that user (ours).";
         mqtt_tls: bool = switch(false), Reload,
             "Use TLS with the broker (ours).";
+        mqtt_tls_ca_file: String = text(""), Reload,
+            "Authorities that the broker's certificate may come from; '' takes those of the system (ours).";
+        mqtt_tls_cert_file: String = text(""), Reload,
+            "Our certificate for the broker (ours).";
+        mqtt_tls_key_file: String = text(""), Reload,
+            "The key of that certificate (ours).";
+        mqtt_keepalive: i64 = seconds(60, 5, 65535), Reload,
+            "A connection to the broker that was silent for this long is tried (ours).";
+        mqtt_connect_timeout: i64 = seconds(10, 1, 600), Reload,
+            "Time to connect to the broker (ours).";
+        mqtt_reconnect_delay_max: i64 = seconds(30, 1, 3600), Reload,
+            "Most time between two attempts to connect (ours).";
+        mqtt_queue_size: i64 = int(10_000, 100, 1_000_000), Reload,
+            "Messages that wait for the broker at most; then the oldest are dropped (ours).";
+        mqtt_publish_node_status: bool = switch(true), Reload,
+            "Publish the status and the role of the nodes (ours).";
+        mqtt_publish_failover: bool = switch(true), Reload,
+            "Publish failovers (ours).";
+        mqtt_publish_health_check: bool = switch(true), Reload,
+            "Publish the results of health checks (ours).";
+        mqtt_publish_statistics: bool = switch(true).was(&["mqtt_publish_connection"]), Reload,
+            "Publish the numbers of clients and statements (ours).";
+        mqtt_publish_interval: i64 = seconds(30, 0, INT_MAX), Reload,
+            "Time between two events with these numbers; 0: there are none (ours).";
         mqtt_qos: i64 = int(0, 0, 2), Reload,
             "0 at most once, 1 at least once, 2 exactly once (ours).";
     }

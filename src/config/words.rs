@@ -64,6 +64,8 @@ words! {
     IoMethod { Auto = "auto", IoUring = "io_uring", Epoll = "epoll" }
     /// `failover_session_policy`: sessions go on without the server, or end as pgpool-II's do.
     FailoverSessionPolicy { Keep = "keep", Disconnect = "disconnect" }
+    /// `mqtt_version`: the version of MQTT that is spoken with the broker.
+    MqttVersion { V3_1_1 = "3.1.1" | "3" | "4" | "311", V5 = "5" | "5.0" }
     /// `pcp_node_info_format`: the order of the fields, by the version of pgpool-II that has it.
     PcpNodeInfoFormat { V4_4 = "4.4", V4_3 = "4.3" }
     /// `log_format`.

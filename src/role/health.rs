@@ -19,7 +19,7 @@ use crate::cluster::failover::{self, Cause};
 use crate::cluster::health::{Checker, Moment, Outcome, Report, Rules, Step};
 use crate::config::{Backend, Config};
 use crate::error::NodeId;
-use crate::shm::NodeStatus;
+use crate::shm::{EventKind, HealthRow, NodeStatus, Note};
 use crate::supervisor::ChildContext;
 use crate::supervisor::request::{Incoming, Request};
 use crate::sys::signals::{Signal, Signals};
@@ -49,6 +49,8 @@ struct Check {
     passwords: PoolPasswd,
     helpers: Helpers<Outcome>,
     checker: Checker,
+    /// What was counted when a result was told last.
+    told: HealthRow,
 }
 
 impl Check {
@@ -61,6 +63,7 @@ impl Check {
             passwords: account::passwords(&context),
             helpers: Helpers::new()?,
             checker: Checker::new(node, context.segment.health(node)),
+            told: context.segment.health(node),
             context,
         })
     }
@@ -98,8 +101,10 @@ impl Check {
         let backend = self.context.config.backends().into_iter().find(|backend| backend.id == self.node)?;
         let rules = Rules::configured(&self.context.config, &backend);
         while let Some(outcome) = self.helpers.finished() {
+            let reason = outcome.reason().to_owned();
             let reports = self.checker.outcome(outcome, moment(), self.status(), &rules);
             reports.into_iter().for_each(|report| self.report(report));
+            self.tell_result(reason);
         }
         loop {
             let step = self.checker.step(moment(), self.status(), &rules);
@@ -117,6 +122,34 @@ impl Check {
                     }
                 }
             }
+        }
+    }
+
+    /// A check that has ended is an event.
+    fn tell_result(&mut self, reason: String) {
+        let (before, now) = (self.told, *self.checker.counts());
+        let is_well = now.success > before.success;
+        if !is_well && now.fail == before.fail {
+            return;
+        }
+        self.told = now;
+        let note = Note {
+            kind: EventKind::HealthCheck,
+            node: Some(self.node),
+            new: if is_well { "healthy" } else { "unhealthy" }.to_owned(),
+            reason,
+            values: [
+                now.micros.saturating_sub(before.micros),
+                now.retry.saturating_sub(before.retry),
+                now.success,
+                now.fail,
+                0,
+                0,
+            ],
+            ..Note::default()
+        };
+        if let Err(error) = self.context.supervisor.send(&Request::Note(note)) {
+            say!(Debug1, "health check: could not tell the supervisor of its result: {error}");
         }
     }
 

@@ -8,10 +8,13 @@ mod delay_source;
 pub mod health;
 mod helpers;
 pub mod logger;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod pcp;
 mod recovering;
 pub mod replication;
 pub mod rest;
+mod statistics;
 mod users_file;
 pub mod worker;
 
@@ -69,6 +72,17 @@ pub const TABLE: &[Role] = &[
         is_logger: false,
         clear: |segment, _| segment.end_recovery(RecoveryBy::Rest),
         run: rest::run,
+    },
+    #[cfg(feature = "mqtt")]
+    Role {
+        process: "mqtt",
+        label: "MQTT",
+        title: "MQTT",
+        places: |config| (0..usize::from(config.mqtt_enabled)).collect(),
+        door: None,
+        is_logger: false,
+        clear: |segment, _| segment.mend_mqtt(),
+        run: mqtt::run,
     },
     Role {
         process: "sr_check_worker",

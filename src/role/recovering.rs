@@ -12,8 +12,9 @@ use super::helpers::{Helpers, Voice};
 use crate::admin::{self, Actor, AdminError, Command};
 use crate::error::NodeId;
 use crate::recovery::{self, RealServers, RecoveryError, Seen};
-use crate::shm::{RecoveryBy, RecoveryRow, Segment};
+use crate::shm::{EventKind, Note, RecoveryBy, RecoveryRow, Segment};
 use crate::supervisor::ChildContext;
+use crate::supervisor::request::{Request, ToSupervisor};
 use crate::sys::clock;
 
 /// The recovery of a process; there is one at a time, in all processes together.
@@ -90,6 +91,7 @@ impl<T> Recovering<T> {
             ..RecoveryRow::default()
         };
         segment.set_recovery(&row);
+        tell(&context.supervisor, &row, "started", "an operator wants it so");
         let mut office = Office { segment, voice: self.helpers.voice() };
         let work = move || News::Over(recovery::run(&plan, &mut RealServers::new(secret), &mut office));
         self.helpers.start(format!("recover {node}"), work).map_err(|error| {
@@ -104,7 +106,8 @@ impl<T> Recovering<T> {
     }
 
     /// The next thing that the thread has said.
-    pub(super) fn hear(&mut self, segment: &Segment) -> Option<Heard<T>> {
+    pub(super) fn hear(&mut self, context: &ChildContext) -> Option<Heard<T>> {
+        let (segment, supervisor) = (&context.segment, &context.supervisor);
         match self.helpers.finished()? {
             News::Attach(node, answer) => {
                 let actor = self.under_way.as_ref()?.actor.clone();
@@ -116,12 +119,27 @@ impl<T> Recovering<T> {
                 let ended_at = clock::unix_seconds();
                 segment.set_recovery(&RecoveryRow { ended_at, failure: failure.as_str().into(), ..row });
                 segment.end_recovery(self.by);
+                tell(supervisor, &row, if failure.is_empty() { "done" } else { "failed" }, &failure);
                 let UnderWay { actor, command, asker } = self.under_way.take()?;
                 let result = result.map_err(AdminError::Recovery);
                 admin::audit(&actor, &command, &result);
                 Some(Heard::Over(asker, result))
             }
         }
+    }
+}
+
+/// A recovery begins or ends, which is an event.
+fn tell(supervisor: &ToSupervisor, row: &RecoveryRow, new: &str, reason: &str) {
+    let note = Note {
+        kind: EventKind::Recovery,
+        node: (row.node_plus_1 as usize).checked_sub(1),
+        new: new.to_owned(),
+        reason: reason.to_owned(),
+        ..Note::default()
+    };
+    if let Err(error) = supervisor.send(&Request::Note(note)) {
+        crate::say!(Debug1, "recovery: could not tell the supervisor of it: {error}");
     }
 }
 

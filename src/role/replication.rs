@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::account;
 use super::asking::{Asking, Job};
 use super::delay_source::DelaySource;
+use super::statistics::Statistics;
 use crate::auth::pool_passwd::PoolPasswd;
 use crate::cluster::failover::{self, Cause};
 use crate::cluster::probe::{Asked, Findings, Pace, Reply, Round, Rules, Tracker, note_given};
@@ -60,6 +61,7 @@ struct Check {
     was_late: bool,
     /// As the last round found it.
     statuses: Vec<NodeStatus>,
+    statistics: Statistics,
 }
 
 impl Check {
@@ -76,6 +78,7 @@ impl Check {
             wanted: false,
             was_late: false,
             statuses: Vec::new(),
+            statistics: Statistics::default(),
             context,
         };
         say!(Log, "process started");
@@ -156,6 +159,9 @@ impl Check {
             self.close(now);
         }
         self.take_delays();
+        if let Some(note) = self.statistics.due(&self.context.segment, &self.context.config, now) {
+            self.request(&Request::Note(note));
+        }
         self.wanted |= self.statuses() != self.statuses;
         if self.open.is_none() && now >= self.next(now) {
             self.begin(now);

@@ -1,14 +1,15 @@
 //! Where everything stands in the segment, on one page. Offsets count words of 64 bits.
 //!
 //! ```text
-//! head      started_at, generation, primary, hold, pause, last event   supervisor (generation: also the check)
+//! head      started_at, generation, primary, hold, pause, last events  supervisor (generation: also the check)
 //!           sessions begun                                             whoever begins one
 //!           recovery                                                   who recovers a node
 //!           catalog epochs                                             whoever changes a database
 //! answers   × answers               cell CatalogRow                   whoever asks; see `seqlock::try_write`
 //! replayed  × nodes                 position, commit                   whoever asks; the supervisor forgets it
 //! tables    × tables + 1            written at, commit                 whoever writes; the first is for all tables
-//! events    × EVENTS                cell EventRow                      supervisor
+//! events    × rings × EVENTS        cell EventRow                      supervisor
+//! mqtt                              cell MqttRow                       MQTT process
 //! recovery                          cell RecoveryRow                   who recovers a node
 //! nodes     × nodes                 status, weight | cell NodeState    supervisor
 //!                                   cell Probe                         replication check
@@ -27,8 +28,8 @@ use std::ops::Range;
 
 use super::counters::COUNTERS;
 use super::rows::{
-    CatalogRow, EventRow, FailoverReason, HealthRow, NodeState, PoolRow, Probe, RecoveryRow, SessionRow,
-    TrafficKey, WorkerRow,
+    CatalogRow, EventRow, FailoverReason, HealthRow, MqttRow, NodeState, PoolRow, Probe, RecoveryRow, Ring,
+    SessionRow, TrafficKey, WorkerRow,
 };
 use super::seqlock::size;
 use super::traffic;
@@ -76,21 +77,22 @@ pub(super) const PAUSE: usize = 9;
 pub(super) const PRIMARIES: usize = 10;
 /// Who recovers a node now, as a number; 0: nobody.
 pub(super) const RECOVERY: usize = 11;
-/// Number of the last event.
-pub(super) const LAST_EVENT: usize = 12;
+/// Numbers of the last event of each ring.
+const LAST_EVENTS_AT: usize = 12;
 /// Primaries that were replaced, a word for each reason.
-const FAILOVERS_AT: usize = 13;
+const FAILOVERS_AT: usize = LAST_EVENTS_AT + Ring::ALL.len();
 
 const EPOCHS_AT: usize = FAILOVERS_AT + FailoverReason::ALL.len();
 /// Databases share these by the hash of their names.
 pub(super) const EPOCHS: usize = 64;
 
-/// Events that are kept.
+/// Events of each ring that are kept.
 pub(super) const EVENTS: usize = 1024;
 const EVENTS_AT: usize = EPOCHS_AT + EPOCHS;
 
-const RECOVERED_AT: usize = EVENTS_AT + EVENTS * size::<EventRow>();
-const HEAD: usize = RECOVERED_AT + size::<RecoveryRow>();
+const RECOVERED_AT: usize = EVENTS_AT + Ring::ALL.len() * EVENTS * size::<EventRow>();
+const MQTT_AT: usize = RECOVERED_AT + size::<RecoveryRow>();
+const HEAD: usize = MQTT_AT + size::<MqttRow>();
 const NODE: usize = 2 + size::<NodeState>() + size::<Probe>() + size::<HealthRow>();
 const WORKER: usize = 3 + size::<WorkerRow>();
 const COUNTED: usize = 1 + COUNTERS;
@@ -161,10 +163,20 @@ impl Layout {
         (index < EPOCHS).then_some(EPOCHS_AT + index)
     }
 
+    /// Number of the last event of a ring.
+    pub(super) fn last_event(&self, ring: Ring) -> usize {
+        LAST_EVENTS_AT + ring as usize
+    }
+
     /// Where the event of this number stands, or stood until a later one took its place.
-    pub(super) fn event(&self, number: u64) -> Option<Range<usize>> {
+    pub(super) fn event(&self, ring: Ring, number: u64) -> Option<Range<usize>> {
         let place = usize::try_from(number % EVENTS as u64).ok()?;
-        cell::<EventRow>(EVENTS_AT + place * size::<EventRow>())
+        cell::<EventRow>(EVENTS_AT + (ring as usize * EVENTS + place) * size::<EventRow>())
+    }
+
+    /// How the MQTT process does.
+    pub(super) fn mqtt(&self) -> Option<Range<usize>> {
+        cell::<MqttRow>(MQTT_AT)
     }
 
     /// The last recovery.
@@ -337,7 +349,7 @@ mod tests {
         let layout = Layout::new(sizes).unwrap();
         let mut owner = vec![0u8; layout.total];
         let mut mark = |range: Range<usize>| owner[range].iter_mut().for_each(|count| *count += 1);
-        mark(0..FAILOVERS_AT);
+        mark(0..LAST_EVENTS_AT);
         for reason in FailoverReason::ALL {
             mark(layout.failovers(reason)..layout.failovers(reason) + 1);
         }
@@ -345,7 +357,11 @@ mod tests {
             let epoch = layout.epoch(index).unwrap();
             mark(epoch..epoch + 1);
         }
-        (0..EVENTS as u64).for_each(|number| mark(layout.event(number).unwrap()));
+        for ring in Ring::ALL {
+            mark(layout.last_event(ring)..layout.last_event(ring) + 1);
+            (0..EVENTS as u64).for_each(|number| mark(layout.event(ring, number).unwrap()));
+        }
+        mark(layout.mqtt().unwrap());
         mark(layout.recovered().unwrap());
         for node in 0..sizes.nodes {
             let replayed = layout.replayed(node).unwrap();

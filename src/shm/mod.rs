@@ -19,11 +19,12 @@ mod writes;
 
 pub use catalog::CatalogKey;
 pub use counters::{NodeCounters, Totals};
-pub use events::RecoveryBy;
+pub use events::{Happened, RecoveryBy};
 pub use layout::Sizes;
 pub use rows::{
-    Admission, CancelKey, EventKind, EventRow, FailoverReason, HealthRow, Hold, NodeRow, NodeStatus, PgRole,
-    PgStatus, PoolRow, Probe, RecoveryRow, SessionRow, SessionStatus, WorkerRow,
+    Admission, CancelKey, EVENT_VALUES, EventKind, EventRow, FailoverReason, HealthRow, Hold, MqttRow,
+    NodeRow, NodeStatus, Note, PgRole, PgStatus, PoolRow, Probe, RecoveryRow, Ring, SessionRow,
+    SessionStatus, WorkerRow,
 };
 pub use table::Segment;
 pub use text::Text;

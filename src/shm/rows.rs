@@ -253,10 +253,70 @@ code! {
         Pause = 6,
         /// They no longer do.
         Resume = 7,
+        /// The primary is lost, or an operator wants another one: the next one is being looked for.
+        FailoverStart = 8,
+        /// There is a primary again, another one or the same.
+        FailoverEnd = 9,
+        /// A node is used again that was out of use.
+        Failback = 10,
+        /// An operator wants a node to be the primary.
+        Promotion = 11,
+        /// A node has another role.
+        Role = 12,
+        /// A child process has died of a signal, or of an error.
+        ProcessCrash = 13,
+        /// A node is being recovered, or was.
+        Recovery = 14,
+        /// A child process has started.
+        ProcessStart = 15,
+        /// What a health check has found.
+        HealthCheck = 16,
+        /// Numbers of the clients and the statements.
+        Statistics = 17,
+        /// What balancing has learnt has changed.
+        Ai = 18,
     }
 }
 
+/// Where an event is kept. What comes all the time must not push out what is rare, so each kind has its own place;
+/// the numbers of the two have nothing to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ring {
+    /// What changes something.
+    Events = 0,
+    /// What is measured, and children that come and go.
+    Readings = 1,
+}
+
+impl Ring {
+    /// Both.
+    pub const ALL: [Ring; 2] = [Ring::Events, Ring::Readings];
+}
+
 impl EventKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [EventKind; 19] = [
+        EventKind::Start,
+        EventKind::NodeStatus,
+        EventKind::Primary,
+        EventKind::Failover,
+        EventKind::Reload,
+        EventKind::Stop,
+        EventKind::Pause,
+        EventKind::Resume,
+        EventKind::FailoverStart,
+        EventKind::FailoverEnd,
+        EventKind::Failback,
+        EventKind::Promotion,
+        EventKind::Role,
+        EventKind::ProcessCrash,
+        EventKind::Recovery,
+        EventKind::ProcessStart,
+        EventKind::HealthCheck,
+        EventKind::Statistics,
+        EventKind::Ai,
+    ];
+
     /// As all faces have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -268,14 +328,35 @@ impl EventKind {
             EventKind::Failover => "failover",
             EventKind::Reload => "reload",
             EventKind::Stop => "stop",
+            EventKind::FailoverStart => "failover_start",
+            EventKind::FailoverEnd => "failover_end",
+            EventKind::Failback => "failback",
+            EventKind::Promotion => "promotion",
+            EventKind::Role => "role",
+            EventKind::ProcessCrash => "process_crash",
+            EventKind::Recovery => "recovery",
+            EventKind::ProcessStart => "process_start",
+            EventKind::HealthCheck => "health_check",
+            EventKind::Statistics => "statistics",
+            EventKind::Ai => "ai",
+        }
+    }
+
+    /// Where events of this kind are kept.
+    pub fn ring(self) -> Ring {
+        match self {
+            EventKind::ProcessStart | EventKind::HealthCheck | EventKind::Statistics | EventKind::Ai => {
+                Ring::Readings
+            }
+            _ => Ring::Events,
         }
     }
 }
 
 row! {
-    /// Something that has happened, in the ring of events.
+    /// Something that has happened, in its ring.
     pub struct EventRow {
-        /// Counts from 1, without a gap.
+        /// Counts from 1, without a gap in the ring.
         pub number: u64,
         /// When (milliseconds since 1970).
         pub at_millis: u64,
@@ -289,10 +370,70 @@ row! {
         pub new: Text<24>,
         /// Why.
         pub reason: Text<96>,
+        /// Numbers of some kinds: see [`EventRow::figures`].
+        pub values: [u64; EVENT_VALUES],
+    }
+}
+
+/// Numbers that an event may carry.
+pub const EVENT_VALUES: usize = 6;
+
+/// An event that is to be noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Note {
+    /// What.
+    pub kind: EventKind,
+    /// The node that it is about.
+    pub node: Option<usize>,
+    /// How it was before.
+    pub old: String,
+    /// How it is now.
+    pub new: String,
+    /// Why.
+    pub reason: String,
+    /// See [`EventRow::figures`].
+    pub values: [u64; EVENT_VALUES],
+}
+
+row! {
+    /// How the MQTT process does. It alone writes it, and the supervisor after its death.
+    pub struct MqttRow {
+        /// It is connected to the broker.
+        pub is_connected: bool,
+        /// Since when (unix seconds); 0: it is not.
+        pub connected_at: u64,
+        /// Connections that were made, by all its processes; so with the counts below.
+        pub connections: u64,
+        /// Messages that the broker has taken.
+        pub published: u64,
+        /// Messages that found the queue full, or pushed an older one out of it.
+        pub dropped: u64,
+        /// Messages that the broker has refused.
+        pub refused: u64,
+        /// Events that were gone before they were read.
+        pub missed: u64,
+        /// Messages that wait now.
+        pub queued: u64,
+        /// Up to here all events of each ring are with the broker, in the order of [`Ring`].
+        pub seen: [u64; 2],
+        /// Why it is not connected; empty: it is, or has not tried.
+        pub error: Text<160>,
     }
 }
 
 impl EventRow {
+    /// The names of the numbers that an event of this kind carries, in their order.
+    pub fn figures(kind: EventKind) -> &'static [&'static str] {
+        match kind {
+            // 1: an operator wants the node out of use.
+            EventKind::NodeStatus => &["orderly"],
+            EventKind::ProcessStart | EventKind::ProcessCrash => &["pid"],
+            EventKind::HealthCheck => &["micros", "retries", "success", "fail"],
+            EventKind::Statistics => &["total", "active", "idle", "statements", "micros", "millis"],
+            _ => &[],
+        }
+    }
+
     /// The node that it is about.
     pub fn node(&self) -> Option<usize> {
         (self.node_plus_1 as usize).checked_sub(1)

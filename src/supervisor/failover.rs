@@ -77,7 +77,15 @@ impl Supervisor {
             },
             Service::Passed => return Outcome::Answered(self.pass_to_successor(request, by)),
         }
-        self.manage(Input::Asked { request, by }).unwrap_or(Outcome::Answered(Answer::Done))
+        let promoted = match &request {
+            failover::Request::Promote { node, .. } => Some(*node),
+            _ => None,
+        };
+        let outcome = self.manage(Input::Asked { request, by }).unwrap_or(Outcome::Answered(Answer::Done));
+        if let (Some(node), false) = (promoted, matches!(outcome, Outcome::Answered(Answer::Refused(_)))) {
+            self.note_promotion(node);
+        }
+        outcome
     }
 
     /// Gives the manager an input and does what it says; returns what there is to be said, if that was a question.

@@ -1,6 +1,8 @@
-//! What routing has learnt, kept over restarts in `ai_state_file`.
+//! What routing has learnt: kept over restarts in `ai_state_file`, and told as an event where it has come to another view of
+//! a node.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -9,8 +11,10 @@ use std::time::{Duration, Instant};
 use super::request::Answer;
 use super::run::Supervisor;
 use super::upgrade::Service;
-use crate::config::Config;
+use crate::config::{Config, LoadBalanceAlgorithm};
+use crate::error::NodeId;
 use crate::route::{self, RouteConfig};
+use crate::shm::EventKind;
 use crate::sys::{clock, file};
 
 /// How often it is written.
@@ -18,21 +22,38 @@ const EVERY: Duration = Duration::from_secs(60);
 /// More than such a file ever has.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// A node whose health (0 to 1) is below fails, until it is above again by as much.
+const FAILING: f64 = 0.5;
+const WELL: f64 = 0.75;
+
 /// Keeps it.
 pub(super) struct Keeper {
     path: Option<PathBuf>,
     next: Option<Instant>,
+    look: Option<Instant>,
+    failing: BTreeSet<NodeId>,
 }
 
 impl Keeper {
     pub(super) fn new(config: &Config) -> Keeper {
         let path = Some(&config.ai_state_file).filter(|name| !name.is_empty()).map(|name| config.path(name));
-        Keeper { next: path.as_ref().map(|_| Instant::now() + EVERY), path }
+        let next = path.as_ref().map(|_| Instant::now() + EVERY);
+        let mut keeper = Keeper { path, next, look: None, failing: BTreeSet::new() };
+        keeper.look(config);
+        keeper
     }
 
-    /// When it is written next.
+    /// Looks at it from now on if anything is learnt.
+    pub(super) fn look(&mut self, config: &Config) {
+        let learns = config.balance_algorithm() != LoadBalanceAlgorithm::WeightedRandom;
+        self.look = learns.then(|| Instant::now() + LOOK);
+    }
+
+    /// When it is written or looked at next.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.next
+        self.next.into_iter().chain(self.look).min()
     }
 }
 
@@ -58,12 +79,39 @@ impl Supervisor {
         }
     }
 
-    /// Writes it when its time has come.
+    /// Writes it, and looks at it, when its time has come.
     pub(super) fn keep_learned(&mut self) {
         let now = Instant::now();
         if self.learned.next.is_some_and(|next| next <= now) {
             self.learned.next = Some(now + EVERY);
             self.save_learned();
+        }
+        if self.learned.look.is_some_and(|look| look <= now) {
+            self.learned.look(&self.config);
+            self.look_at_learned();
+        }
+    }
+
+    /// Tells of nodes that have begun to fail the statements that are sent there, or no longer do.
+    fn look_at_learned(&mut self) {
+        let Some(model) = route::model(&self.segment) else { return };
+        let settings = RouteConfig::from(&self.config).learning;
+        for known in model.report(&settings, clock::monotonic_micros()).nodes {
+            let (node, health) = (known.node, known.health_score);
+            let was_failing = self.learned.failing.contains(&node);
+            let (old, new) = match was_failing {
+                false if health < FAILING => ("well", "failing"),
+                true if health > WELL => ("failing", "well"),
+                _ => continue,
+            };
+            if was_failing {
+                self.learned.failing.remove(&node);
+            } else {
+                self.learned.failing.insert(node);
+            }
+            let why = format!("its health score is {health:.2}, its error rate {:.2}", known.error_rate);
+            crate::say!(Log, "routing takes node {node} for {new}: {why}");
+            self.segment.note_event(EventKind::Ai, Some(node), old, new, &why);
         }
     }
 
@@ -86,6 +134,7 @@ impl Supervisor {
             model.reset();
         }
         self.save_learned();
+        self.note(EventKind::Ai, "reset", "an operator wants it so");
         Answer::Done
     }
 }

@@ -18,6 +18,7 @@ impl Supervisor {
             Ok(reloaded) => {
                 let before = std::mem::replace(&mut self.config, reloaded.config);
                 self.reload_weights(&before);
+                self.learned.look(&self.config);
                 crate::log::configure(crate::config::log_settings(&self.config, self.launch.debug));
                 reloaded.notes.iter().for_each(|note| crate::say!(Warning, "{note}"));
                 reloaded.changed.iter().for_each(|name| crate::say!(Log, "parameter \"{name}\" changed"));

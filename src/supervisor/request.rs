@@ -11,6 +11,7 @@ pub use crate::admin::StopMode;
 use crate::admin::{SessionId, Weight};
 use crate::cluster::failover;
 use crate::error::NodeId;
+use crate::shm::Note;
 use crate::sys::socket::{receive_packet, send_packet};
 
 /// What a child may ask for.
@@ -60,6 +61,8 @@ pub enum Request {
     },
     /// Forget what routing has learnt.
     ForgetLearned,
+    /// Note what has happened. The only request that gets no answer.
+    Note(Note),
 }
 
 /// The reply to a request.
@@ -211,6 +214,7 @@ pub(super) fn tell(fd: &OwnedFd, message: &Incoming) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shm::EventKind;
     use crate::sys::socket::seqpacket_pair;
 
     #[test]
@@ -239,6 +243,13 @@ mod tests {
             Request::Stop(StopMode::Fast),
             Request::TerminateSession(SessionId { pid: 5, place: 7, number: u64::MAX }),
             Request::SetWeight { node: 1, weight: Weight::new(0.1).unwrap() },
+            Request::Note(Note {
+                kind: EventKind::HealthCheck,
+                node: Some(2),
+                new: "up".into(),
+                values: [1, 2, 3, 4, 5, u64::MAX],
+                ..Note::default()
+            }),
         ];
         for request in &requests {
             child.send(request).unwrap();

@@ -70,6 +70,8 @@ pub(super) struct Supervisor {
     pub(super) learned: Keeper,
     /// The primary that was known last.
     pub(super) last_primary: Option<NodeId>,
+    /// A primary is lost, and the next one is not known yet.
+    pub(super) is_failing_over: bool,
     /// What tokens are signed with where the configuration has no secret: the same in all children, and in those that
     /// replace them.
     pub(super) token_seed: TokenSeed,
@@ -109,6 +111,7 @@ impl Supervisor {
             sign_of_life: launch.notifier.sign_of_life_every().map(|_| Instant::now()),
             pauses: Pauses::default(),
             last_primary: None,
+            is_failing_over: false,
             token_seed: TokenSeed::random(),
             ticket_keys: TicketKeys::new(&mut random::fill),
             gate: Gate::default(),
@@ -280,8 +283,13 @@ impl Supervisor {
         let (Some((ours, _theirs)), Some(slot)) = (ends, self.tree.slots.get_mut(place)) else {
             return Ok(());
         };
-        if slot.born(Child::new(pid, Some(ours), Instant::now())) > 1 {
+        let is_new = slot.born(Child::new(pid, Some(ours), Instant::now())) > 1;
+        if is_new {
             crate::say!(Log, "fork a new {} process with pid: {pid}", slot.role.label);
+        }
+        // There may be thousands of workers: the first ones are a part of the program's own start.
+        if is_new || !slot.role.serves_clients() {
+            self.note_start(place, pid);
         }
         Ok(())
     }
@@ -339,6 +347,7 @@ impl Supervisor {
             let served = slot.role.serves_clients();
             (slot.role.clear)(&self.segment, slot.index);
             slot.died(Instant::now(), ending, self.stopping.is_none() || slot.role.is_logger);
+            self.note_crash(place, pid, ending);
             if ending == Ending::Exited(i32::from(exit::FATAL)) {
                 // As in pgpool-II: a child's FATAL means that none of its kind can live.
                 self.stop(StopMode::Fast, exit::FATAL);
@@ -356,6 +365,7 @@ impl Supervisor {
             let State::Running(child) = &mut slot.state else { return };
             let Some(socket) = &child.socket else { return };
             match receive::<Request>(socket) {
+                Received::Message(Request::Note(note)) => self.segment.note(&note),
                 Received::Message(request) => {
                     let pid = child.pid;
                     let outcome = self.handle(request, pid);
@@ -408,6 +418,8 @@ impl Supervisor {
                 self.stop(mode, exit::OK);
                 Answer::Done
             }
+            // `serve` has noted it.
+            Request::Note(_) => Answer::Done,
         };
         Outcome::Answered(answer)
     }

@@ -94,6 +94,16 @@ fn a_node_that_fails_is_kept_from_reads_and_its_errors_are_counted_as_its_own() 
     // What the statement itself does wrong is no fault of a node.
     assert_eq!(client.query("SELECT 1/0").error_code(), "22012");
     assert_eq!(shown(&mut client, "failed_queries"), [failed as f64, 0.0]);
+    // It is told as soon as it is noticed, and the log says so.
+    wait::until_true("the event", || {
+        client.query("SELECT failing()");
+        let events = get(&scene.balancer, "/api/v1/events?follow=0&readings=1").good();
+        let is_it = |event: &serde_json::Value| {
+            (&event["kind"], &event["node"], &event["new"]) == (&"ai".into(), &1.into(), &"failing".into())
+        };
+        events["events"].as_array().unwrap().iter().any(is_it)
+    });
+    scene.balancer.wait_log("routing takes node 1 for failing: its health score is 0.");
     assert_eq!(shown(&mut client, "in_flight"), [0.0, 0.0]);
 }
 

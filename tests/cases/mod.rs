@@ -29,6 +29,7 @@ mod logging;
 mod made_sql;
 mod memory;
 mod metrics;
+mod mqtt;
 mod old_config;
 mod operations;
 mod outlive;

@@ -14,7 +14,7 @@ use crate::harness::client::PROTOCOL_3_0;
 use crate::harness::cluster::Door;
 use crate::harness::process::{self, is_alive, title};
 use crate::harness::tools::{self, Ran};
-use crate::harness::{Balancer, Client, shared, wait};
+use crate::harness::{Balancer, Client, ports, shared, wait};
 
 fn start() -> Balancer {
     Balancer::start(Conf::of(shared()).set("num_init_children", "3"))
@@ -109,7 +109,10 @@ fn a_child_that_dies_is_replaced_and_nobody_else_notices() {
 
 #[test]
 fn every_kind_of_child_is_replaced() {
-    let balancer = start();
+    let conf = Conf::of(shared()).set("num_init_children", "3").set("rest_api_enabled", "on");
+    let balancer =
+        Balancer::start(conf.set("mqtt_enabled", "on").set("mqtt_port", &ports::free().to_string()));
+    wait::until_true("the MQTT process", || balancer.child_titled(": MQTT").is_some());
     let before = balancer.children();
     for pid in &before {
         kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();

@@ -400,6 +400,43 @@ fn events_are_streamed_listed_and_resumed() {
 }
 
 #[test]
+fn readings_have_a_stream_of_their_own() {
+    let balancer = start(|conf| {
+        conf.set("health_check_period", "1")
+            .set("health_check_user", "'postgres'")
+            .set("mqtt_publish_interval", "1")
+    });
+    let mut stream = events(&balancer, "/api/v1/events?readings=1&since=0");
+    let result = stream.wait("health_check");
+    assert_eq!((&result["new"], result["node"].is_u64()), (&json!("healthy"), true), "{result}");
+    stream.wait("statistics");
+    let list = get(&balancer, "/api/v1/events?follow=0&readings=1").good();
+    let kinds: Vec<&str> =
+        list["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+    assert!(kinds.contains(&"process_start") && !kinds.contains(&"start"), "{kinds:?}");
+    let list = get(&balancer, "/api/v1/events?follow=0").good();
+    assert!(!list.to_string().contains("health_check\","), "{list}");
+}
+
+#[test]
+fn a_reader_of_events_that_is_too_slow_hears_what_it_has_missed() {
+    let balancer = start(|conf| conf);
+    // The ring has room for 1024.
+    for _ in 0..600 {
+        post(&balancer, "/api/v1/control/pause", "").good();
+        post(&balancer, "/api/v1/control/resume", "").good();
+    }
+    let list = get(&balancer, "/api/v1/events?follow=0&since=1").good();
+    let missed = list["missed"].as_u64().unwrap();
+    assert_eq!(list["events"].as_array().unwrap().len(), 1024);
+    assert!(missed > 100, "{missed}");
+    let mut stream = events(&balancer, "/api/v1/events?since=1");
+    let first = stream.next();
+    assert_eq!((&first["kind"], &first["new"]), (&json!("missed"), &json!(missed.to_string())));
+    assert_eq!((&first["id"], &stream.next()["id"]), (&json!(missed + 1), &json!(missed + 2)));
+}
+
+#[test]
 fn the_process_is_replaced_when_it_dies_and_tokens_outlive_it() {
     let balancer = start(|conf| conf);
     let mut client = Client::connect(&balancer.door("postgres"));

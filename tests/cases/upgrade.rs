@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::balancer::{Conf, Program};
+use crate::harness::mosquitto::Mosquitto;
 use crate::harness::{Balancer, Client, Door, pcp, process, rest, shared, tools, wait};
 
 /// A program with its pid file; whoever is in that at the end is stopped.
@@ -72,6 +73,27 @@ fn hammer(door: &Door, stop: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> std:
             count.fetch_add(1, Ordering::Relaxed);
         }
     })
+}
+
+#[test]
+fn the_new_program_is_the_one_at_the_mqtt_broker() {
+    let broker = Mosquitto::start();
+    let all = broker.subscribe(&["-t", "pgbalancer/#"]);
+    let conf =
+        conf().set("mqtt_enabled", "on").set("mqtt_port", &broker.port.to_string()).set("mqtt_qos", "1");
+    let scene = Scene::start(conf.set("mqtt_reconnect_delay_max", "1").set("rest_api_enabled", "on"));
+    all.wait_on("pgbalancer/status", |got| got.payload == "online");
+    let mut session = Client::connect(&scene.door());
+    scene.upgrade();
+    let told = || all.all().into_iter().filter(|got| got.topic == "pgbalancer/status").collect::<Vec<_>>();
+    wait::until_true("the new program to be there for good", || {
+        rest::get(&scene.balancer, "/api/v1/mqtt").good()["connected"] == true
+            && told().last().is_some_and(|got| got.payload == "online")
+            && told().len() > 1
+    });
+    rest::post(&scene.balancer, "/api/v1/control/reload", "").good();
+    all.wait_on("pgbalancer/events/config_reload", |_| true);
+    assert_eq!(session.ask("SELECT 1"), "1", "the old program still serves");
 }
 
 /// What is answered over a Unix socket.

@@ -8,6 +8,7 @@ pub(crate) mod exposition;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod message;
+pub(crate) mod mosquitto;
 pub(crate) mod namespace;
 pub(crate) mod node_log;
 pub(crate) mod pam;

@@ -140,6 +140,9 @@ pub(super) enum Command {
         /// Begin behind the event of this number
         #[arg(long, value_name = "NUMBER")]
         since: Option<u64>,
+        /// Results of health checks, statistics and processes that start, instead of what changes something
+        #[arg(short, long)]
+        readings: bool,
     },
     /// Parameters: of the server, and of a file here
     Config {
@@ -179,11 +182,71 @@ pub(super) enum Command {
     },
     /// Print what makes a shell complete the words of this program
     Completion { shell: Shell },
-    #[command(hide = true)]
+    /// The connection to the MQTT broker, and what is published there
     Mqtt {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
+        #[command(subcommand)]
+        command: Option<Mqtt>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Mqtt {
+    /// Show the connection, its counts and the topics
+    Info,
+    /// Print messages, a line each, until it is ended
+    Subscribe {
+        /// The topic; + stands for one word of it, # at its end for any number
+        topic: String,
+        #[command(flatten)]
+        at: Broker,
+    },
+    /// Print all messages of pgbalancer until it is ended
+    Monitor {
+        #[command(flatten)]
+        at: Broker,
+    },
+    /// Publish a message
+    Publish {
+        topic: String,
+        message: String,
+        /// Have the broker keep it for those who subscribe later
+        #[arg(short, long)]
+        retain: bool,
+        #[command(flatten)]
+        at: Broker,
+    },
+}
+
+/// Where the broker is, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct Broker {
+    /// The broker: HOST, HOST:PORT, mqtt://HOST:PORT or mqtts://HOST:PORT [default: the server's]
+    #[arg(short, long, value_name = "BROKER", conflicts_with = "file")]
+    pub(super) broker: Option<String>,
+    /// Take broker, user, password and files from this configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// User at the broker
+    #[arg(long, value_name = "NAME")]
+    pub(super) mqtt_user: Option<String>,
+    /// File with the password of that user in its first line
+    #[arg(long, value_name = "FILE")]
+    pub(super) mqtt_password_file: Option<PathBuf>,
+    /// Authorities that the broker's certificate may come from
+    #[arg(long, value_name = "FILE")]
+    pub(super) cafile: Option<PathBuf>,
+    /// Own certificate for the broker
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(super) cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(super) key: Option<PathBuf>,
+    /// Speak MQTT 5 instead of 3.1.1
+    #[arg(long)]
+    pub(super) mqtt5: bool,
+    /// Quality of service: 0, 1 or 2
+    #[arg(long, value_name = "QOS", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(super) qos: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

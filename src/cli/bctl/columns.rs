@@ -259,6 +259,37 @@ pub(super) const CHECKS: List = List {
     widths: &[],
 };
 
+pub(super) const MQTT: &[Field] = &[
+    plain("Enabled", "enabled"),
+    plain("Connected", "connected"),
+    plain("Broker", "broker"),
+    plain("Version", "version"),
+    plain("Client ID", "client_id"),
+    plain("QoS", "qos"),
+    field("Connected Since", "connected_at", Kind::Time),
+    plain("Error", "error"),
+    plain("Connections", "connections"),
+    plain("Published", "published"),
+    plain("Queued", "queued"),
+    plain("Queue Size", "queue_size"),
+    plain("Dropped", "dropped"),
+    plain("Refused", "refused"),
+    plain("Missed Events", "missed"),
+];
+
+pub(super) const TOPICS: List = List {
+    path: "/mqtt",
+    key: "topics",
+    heading: "Topics:",
+    one: "Topic",
+    many: "topics",
+    columns: TOPIC,
+    lines: TOPIC,
+    widths: &[],
+};
+
+const TOPIC: &[Field] = &[plain("Topic", "topic"), plain("Retained", "retained"), plain("About", "about")];
+
 pub(super) const WATCHDOG: &[Field] = &[
     plain("Status", "status"),
     plain("Quorum", "quorum"),

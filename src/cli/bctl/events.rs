@@ -17,9 +17,15 @@ use super::text::{Kind, field};
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// Prints what has happened.
-pub(super) fn list(api: &mut Api<'_>, out: Output, since: Option<u64>) -> Result<(), Failure> {
+pub(super) fn list(
+    api: &mut Api<'_>,
+    out: Output,
+    since: Option<u64>,
+    readings: bool,
+) -> Result<(), Failure> {
     let since = since.map(|number| format!("&since={number}")).unwrap_or_default();
-    let answer = api.get(&format!("{}{since}", EVENTS.path))?;
+    let readings = if readings { "&readings=1" } else { "" };
+    let answer = api.get(&format!("{}{since}{readings}", EVENTS.path))?;
     out.report(&answer, |format| {
         let events = objects(&answer.value, EVENTS.key);
         match format {
@@ -31,9 +37,16 @@ pub(super) fn list(api: &mut Api<'_>, out: Output, since: Option<u64>) -> Result
 }
 
 /// Prints what happens, a line each (in JSON: an object a line), until the server ends the stream.
-pub(super) fn follow(api: &mut Api<'_>, out: Output, since: Option<u64>) -> Result<(), Failure> {
-    let since = since.map(|number| format!("?since={number}")).unwrap_or_default();
-    let stream = api.stream(&format!("/events{since}"))?;
+pub(super) fn follow(
+    api: &mut Api<'_>,
+    out: Output,
+    since: Option<u64>,
+    readings: bool,
+) -> Result<(), Failure> {
+    let since = since.map(|number| format!("since={number}"));
+    let words: Vec<String> = since.into_iter().chain(readings.then(|| "readings=1".to_owned())).collect();
+    let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
+    let stream = api.stream(&format!("/events{query}"))?;
     let mut reader = BufReader::new(stream.into_body().into_with_config().limit(u64::MAX).reader());
     let mut parser = Parser::default();
     let mut last = None;

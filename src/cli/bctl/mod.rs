@@ -15,6 +15,11 @@ mod files;
 mod json;
 #[cfg(test)]
 mod man;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(not(feature = "mqtt"))]
+#[path = "no_mqtt.rs"]
+mod mqtt;
 mod output;
 mod password;
 mod private;
@@ -34,7 +39,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use api::Api;
-use args::{Ai, Cache, Command, Config, Nodes, Password, Processes, Sessions, Watchdog};
+use args::{Ai, Cache, Command, Config, Mqtt, Nodes, Password, Processes, Sessions, Watchdog};
 use confirm::Alone;
 use failure::{Failure, code};
 use output::Output;
@@ -120,8 +125,12 @@ fn act(command: Command, settings: &Settings, out: Output, joined: bool) -> Resu
             Some(Watchdog::Stop) => simple("/watchdog/stop", "Watchdog stopped successfully")?,
             Some(Watchdog::Info) | None => report::watchdog(&mut api()?, out, "/watchdog/info")?,
         },
-        Command::Events { follow: true, since } => events::follow(&mut api()?, out, since)?,
-        Command::Events { follow: false, since } => events::list(&mut api()?, out, since)?,
+        Command::Events { follow: true, since, readings } => {
+            events::follow(&mut api()?, out, since, readings)?;
+        }
+        Command::Events { follow: false, since, readings } => {
+            events::list(&mut api()?, out, since, readings)?;
+        }
         Command::Config { command } => match command {
             Config::Show { name } => report::parameters(&mut api()?, out, name.as_deref())?,
             Config::Check { file } => return files::check(out, &file),
@@ -140,7 +149,14 @@ fn act(command: Command, settings: &Settings, out: Output, joined: bool) -> Resu
             (None, None) => return Err(Failure::Usage("whose password? See bctl help password".to_owned())),
         },
         Command::Completion { shell } => completion(shell),
-        Command::Mqtt { .. } => return Err(Failure::Local("this program has no MQTT yet".to_owned())),
+        Command::Mqtt { command } => match command {
+            Some(Mqtt::Subscribe { topic, at }) => mqtt::subscribe(settings, out, &at, &topic)?,
+            Some(Mqtt::Monitor { at }) => mqtt::monitor(settings, out, &at)?,
+            Some(Mqtt::Publish { topic, message, retain, at }) => {
+                mqtt::publish(settings, out, &at, &topic, &message, retain)?;
+            }
+            Some(Mqtt::Info) | None => report::mqtt(&mut api()?, out)?,
+        },
     }
     Ok(true)
 }

@@ -103,6 +103,10 @@ pub(super) fn watchdog(api: &mut Api<'_>, out: Output, path: &str) -> Result<(),
     with_list(api, out, path, columns::WATCHDOG, "Watchdog Status:\n", &columns::MEMBERS)
 }
 
+pub(super) fn mqtt(api: &mut Api<'_>, out: Output) -> Result<(), Failure> {
+    with_list(api, out, "/mqtt", columns::MQTT, "MQTT:\n", &columns::TOPICS)
+}
+
 /// An object with a list in it, which may be empty.
 fn with_list(
     api: &mut Api<'_>,

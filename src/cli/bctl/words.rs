@@ -46,9 +46,8 @@ fn apart(mut words: Vec<String>) -> (Vec<String>, bool) {
     let Some((first, second)) = parts.map(|(first, second)| (first.to_owned(), second.to_owned())) else {
         return (words, false);
     };
-    let known = line
-        .find_subcommand(&first)
-        .is_some_and(|command| command.find_subcommand(&second).is_some() || first == "mqtt");
+    let known =
+        line.find_subcommand(&first).is_some_and(|command| command.find_subcommand(&second).is_some());
     if known {
         words.splice(at..=at, [first, second]);
     }

@@ -21,6 +21,18 @@ pub enum Outcome {
     Declared,
 }
 
+impl Outcome {
+    /// Why it is not well; empty if it is.
+    pub fn reason(&self) -> &str {
+        match self {
+            Outcome::Well => "",
+            Outcome::Refused(text) => text,
+            Outcome::Failed { reason, .. } => reason,
+            Outcome::Declared => "backend_down_request declares it down",
+        }
+    }
+}
+
 /// What an attempt that brought no login says of the server.
 impl From<ClientError> for Outcome {
     fn from(error: ClientError) -> Outcome {

@@ -5,6 +5,54 @@ use super::schema::{answer, described};
 use crate::admin::{Latency, NodeLatency, NodeScore, RouteReport, SessionReport, TrafficReport, TrafficRow};
 
 answer! {
+    /// The MQTT process. Counts begin with the program and outlive the process.
+    pub(super) struct Mqtt {
+        /// Events are published over MQTT.
+        pub enabled: bool,
+        /// The process is connected to the broker.
+        pub connected: bool,
+        /// The broker, as mqtt://host:port or mqtts://host:port.
+        pub broker: String,
+        /// The version of MQTT: 3.1.1 or 5.
+        pub version: &'static str,
+        /// Our name there.
+        pub client_id: String,
+        /// Start of all topics.
+        pub topic_prefix: String,
+        /// 0, 1 or 2.
+        pub qos: i64,
+        /// When the connection began (unix seconds).
+        pub connected_at: Option<u64>,
+        /// Connections that were made.
+        pub connections: u64,
+        /// Why there is no connection; empty: there is one, or none was tried.
+        pub error: String,
+        /// Messages that the broker has taken.
+        pub published: u64,
+        /// Messages that were dropped because too many waited.
+        pub dropped: u64,
+        /// Messages that the broker has refused.
+        pub refused: u64,
+        /// Events that were gone before they could be published.
+        pub missed: u64,
+        /// Messages that wait.
+        pub queued: u64,
+        /// Messages that may wait.
+        pub queue_size: i64,
+        /// What is published.
+        pub topics: Vec<MqttTopic>,
+    }
+
+    /// A topic.
+    pub(super) struct MqttTopic {
+        /// With the prefix; a place in braces stands for a number or a name.
+        pub topic: String,
+        /// What is published there.
+        pub about: &'static str,
+        /// The broker keeps the last message.
+        pub retained: bool,
+    }
+
     /// The whole at a glance.
     pub(super) struct Status {
         /// Always `running`: one that does not run does not answer.

@@ -29,6 +29,9 @@ pub(super) fn metrics(view: &View<'_>, _: &Found) -> Result<String, Refusal> {
     learned(&mut page, &seen);
     health_checks(&mut page, &seen);
     changes(&mut page, &seen);
+    if context.config.mqtt_enabled {
+        mqtt(&mut page, &seen);
+    }
     let mut page = page.of_names("process_");
     own_process(&mut page, view);
     if context.config.rest_api_exporter_metrics {
@@ -231,6 +234,33 @@ fn changes(page: &mut Page, seen: &Seen<'_>) {
     });
 }
 
+fn mqtt(page: &mut Page, seen: &Seen<'_>) {
+    let row = seen.context.segment.mqtt();
+    page.one(
+        "mqtt_connected",
+        "gauge",
+        "Whether there is a connection to the broker.",
+        u8::from(row.is_connected),
+    );
+    page.one(
+        "mqtt_connections_total",
+        "counter",
+        "Connections to the broker that were made.",
+        row.connections,
+    );
+    page.one("mqtt_messages_queued", "gauge", "Messages that wait for the broker.", row.queued);
+    page.family("mqtt_messages_total", "counter", "Messages by what became of them.");
+    for (fate, count) in [("published", row.published), ("dropped", row.dropped), ("refused", row.refused)] {
+        page.sample("mqtt_messages_total", &[("result", fate)], count);
+    }
+    page.one(
+        "mqtt_events_missed_total",
+        "counter",
+        "Events that were gone before they were published.",
+        row.missed,
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
@@ -352,7 +382,7 @@ With `rest_api_exporter_metrics = on` the page also has what pgpool2_exporter se
 
     /// The page of the documents, of what `/metrics` has.
     fn document() -> String {
-        let (text, mut lines) = (page(""), HEAD.to_owned());
+        let (text, mut lines) = (page("mqtt_enabled = on"), HEAD.to_owned());
         let (mut about, mut kind) = ("", "");
         for line in text.lines() {
             let words: Vec<&str> = line.splitn(4, ' ').collect();

@@ -18,7 +18,7 @@ mod openapi;
 mod page;
 mod refusal;
 mod report;
-mod schema;
+pub(in crate::face) mod schema;
 pub mod table;
 
 pub use access::{Identity, Peer, Policy};

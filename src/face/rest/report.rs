@@ -3,9 +3,9 @@
 
 use super::View;
 use super::body::{
-    Adaptive, CacheStats, Checks, Health, HealthNumbers, LearnedNode, Node, NodeHealth, Nodes, Parameter,
-    Parameters, Pool, PoolStats, Pools, Process, ProcessWithPools, Processes, Recovery, Sessions, Status,
-    Versions, WatchdogInfo, WatchdogStatus,
+    Adaptive, CacheStats, Checks, Health, HealthNumbers, LearnedNode, Mqtt, MqttTopic, Node, NodeHealth,
+    Nodes, Parameter, Parameters, Pool, PoolStats, Pools, Process, ProcessWithPools, Processes, Recovery,
+    Sessions, Status, Versions, WatchdogInfo, WatchdogStatus,
 };
 use super::head::Found;
 use super::refusal::Refusal;
@@ -13,6 +13,7 @@ use crate::admin::{
     self, AdminError, HealthReport, NodeReport, PoolReport, Role, TrafficReport, pg_status_text, status_text,
 };
 use crate::config::{self, LoadBalanceAlgorithm};
+use crate::face::mqtt::topic::TOPICS;
 use crate::identity;
 use crate::route::learn;
 use crate::shm::{RecoveryRow, WorkerRow};
@@ -36,7 +37,7 @@ pub(super) fn status(view: &View<'_>, _: &Found) -> Result<Status> {
         processes: seen.workers,
         ai_enabled: config.balance_algorithm() == LoadBalanceAlgorithm::Adaptive,
         rest_api_enabled: config.rest_api_enabled,
-        mqtt_enabled: false,
+        mqtt_enabled: config.mqtt_enabled,
         primary: seen.primary,
         clustering_mode: parameter_value(view, "backend_clustering_mode"),
         max_connections: seen.max_clients,
@@ -286,6 +287,35 @@ pub(super) fn watchdog_status(_: &View<'_>, _: &Found) -> Result<WatchdogStatus>
 
 pub(super) fn cache(_: &View<'_>, _: &Found) -> Result<CacheStats> {
     Ok(CacheStats { enabled: false })
+}
+
+pub(super) fn mqtt(view: &View<'_>, _: &Found) -> Result<Mqtt> {
+    let (config, row) = (view.admin.config, view.admin.segment.mqtt());
+    let prefix = &config.mqtt_topic_prefix;
+    let topics = TOPICS.iter().map(|topic| MqttTopic {
+        topic: format!("{prefix}/{}", topic.address),
+        about: topic.about,
+        retained: topic.retained,
+    });
+    Ok(Mqtt {
+        enabled: config.mqtt_enabled,
+        connected: row.is_connected,
+        broker: config.broker().address(),
+        version: config.mqtt_version.word(),
+        client_id: config.mqtt_client_id.clone(),
+        topic_prefix: prefix.clone(),
+        qos: config.mqtt_qos,
+        connected_at: moment(row.connected_at),
+        connections: row.connections,
+        error: row.error.to_string(),
+        published: row.published,
+        dropped: row.dropped,
+        refused: row.refused,
+        missed: row.missed,
+        queued: row.queued,
+        queue_size: config.mqtt_queue_size,
+        topics: topics.collect(),
+    })
 }
 
 /// Whoever asks hears that the process lives.

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// What a JSON value looks like.
-pub(super) trait Schema {
+pub(in crate::face) trait Schema {
     /// As a JSON schema.
     fn schema() -> Value;
 
@@ -58,7 +58,11 @@ impl<T: Schema> Schema for Vec<T> {
 }
 
 /// An object with these properties; `required`: those that are always there.
-pub(super) fn object(about: &str, properties: Vec<(&str, Value, String)>, required: &[&str]) -> Value {
+pub(in crate::face) fn object(
+    about: &str,
+    properties: Vec<(&str, Value, String)>,
+    required: &[&str],
+) -> Value {
     let mut map = Map::new();
     for (name, mut schema, about) in properties {
         if let (Some(object), false) = (schema.as_object_mut(), about.is_empty()) {
@@ -74,7 +78,7 @@ pub(super) fn object(about: &str, properties: Vec<(&str, Value, String)>, requir
 }
 
 /// The lines of a doc comment as one text.
-pub(super) fn text(lines: &[&str]) -> String {
+pub(in crate::face) fn text(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
@@ -144,7 +148,7 @@ macro_rules! request {
     )*};
 }
 
-pub(super) use {answer, described, request};
+pub(in crate::face) use {answer, described, request};
 
 #[cfg(test)]
 mod tests {

@@ -239,6 +239,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
         .also(&["/api/ai-stats", "/api/v1/ai/stats"]),
     report!("/api/v1/watchdog/info", "The watchdog and its members.", report::watchdog_info, body::WatchdogInfo),
     report!("/api/v1/watchdog/status", "The watchdog.", report::watchdog_status, body::WatchdogStatus),
+    report!("/api/v1/mqtt", "How the MQTT process does, and what it publishes.", report::mqtt, body::Mqtt)
+        .also(&["/api/mqtt"]),
     report!("/api/v1/cache/stats", "The query cache.", report::cache, body::CacheStats),
     Endpoint {
         query: &[
@@ -250,6 +252,12 @@ pub static ENDPOINTS: &[Endpoint] = &[
             QueryParameter {
                 name: "follow",
                 about: "0: answer at once with a list in JSON.",
+                schema: a_switch,
+            },
+            QueryParameter {
+                name: "readings",
+                about: "1: instead of what changes something, what comes all the time: results of health checks, statistics, \
+                        processes that start. These have numbers of their own.",
                 schema: a_switch,
             },
         ],

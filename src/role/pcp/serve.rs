@@ -93,7 +93,7 @@ impl Server {
     /// Hears what the thread of a recovery has to say.
     pub(super) fn hear_recovery(&mut self, now: Instant) {
         self.recovering.rest();
-        while let Some(heard) = self.recovering.hear(&self.context.segment) {
+        while let Some(heard) = self.recovering.hear(&self.context) {
             match heard {
                 Heard::Attach(actor, command, answer) => {
                     let asker = Asker::Recovery(answer);

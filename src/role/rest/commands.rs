@@ -69,7 +69,7 @@ impl Server {
     pub(super) fn hear_recovery(&self) {
         self.recovering.borrow_mut().rest();
         loop {
-            let heard = self.recovering.borrow_mut().hear(&self.context.borrow().segment);
+            let heard = self.recovering.borrow_mut().hear(&self.context.borrow());
             match heard {
                 None => return,
                 Some(Heard::Attach(actor, command, answer)) => {

@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::Server;
 use super::reply::{self, JSON, Reply};
 use crate::face::rest::{EventList, Feed, Refusal, stream_text};
+use crate::shm::Ring;
+use crate::sys::clock;
 
 /// Streams at the same time.
 const MOST_STREAMS: usize = 64;
@@ -30,8 +32,7 @@ impl Server {
     pub(super) fn events(self: &Rc<Self>, feed: Feed, is_head: bool) -> Result<Response<Reply>, Refusal> {
         let segment = self.context.borrow().segment;
         if !feed.follows {
-            let rows = segment.events_since(feed.since.unwrap_or(0));
-            let list = EventList { events: rows.iter().map(Into::into).collect() };
+            let list = EventList::from(&segment.events_since(feed.ring, feed.since.unwrap_or(0)));
             return Ok(reply::live(200, JSON, serde_json::to_vec(&list).unwrap_or_default()));
         }
         if is_head {
@@ -42,28 +43,28 @@ impl Server {
             return Err(Refusal { retry_after: Some(10), ..Refusal::new(503, text) });
         }
         self.streams.set(self.streams.get() + 1);
-        let since = feed.since.unwrap_or_else(|| segment.last_event());
+        let since = feed.since.unwrap_or_else(|| segment.last_event(feed.ring));
         // One piece on its way: the next one is made when the client has taken it.
         let (sender, receiver) = mpsc::channel(1);
         let server = Rc::clone(self);
         spawn_local(async move {
-            server.feed(&sender, since).await;
+            server.feed(&sender, feed.ring, since).await;
             server.streams.set(server.streams.get() - 1);
         });
         Ok(reply::events(receiver))
     }
 
     /// Sends what happens until the client has gone or the process ends.
-    async fn feed(&self, client: &Sender<Bytes>, since: u64) {
+    async fn feed(&self, client: &Sender<Bytes>, ring: Ring, since: u64) {
         let segment = self.context.borrow().segment;
         let stopping = self.stopping.subscribe();
         let (mut seen, mut said) = (since, Instant::now());
         let mut text = WELCOME.to_owned();
         loop {
-            let rows = segment.events_since(seen);
-            if let Some(last) = rows.last() {
-                seen = last.number;
-                text.push_str(&stream_text(&rows));
+            let happened = segment.events_since(ring, seen);
+            seen = happened.last;
+            if happened.missed > 0 || !happened.rows.is_empty() {
+                text.push_str(&stream_text(&happened, clock::since_epoch().as_secs_f64()));
             } else if text.is_empty() && said.elapsed() >= SILENCE {
                 text.push_str(": nothing new\n\n");
             }

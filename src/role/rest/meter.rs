@@ -4,9 +4,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::config::Config;
-use crate::shm::Segment;
-
 /// Looks that are kept, one a second.
 const LOOKS: usize = 11;
 
@@ -32,15 +29,6 @@ impl Meter {
         let seconds = to.saturating_duration_since(*from).as_secs_f64();
         if seconds > 0.0 { after.saturating_sub(*before) as f64 / seconds } else { 0.0 }
     }
-}
-
-/// Statements that were sent to all nodes.
-pub(super) fn statements(segment: &Segment, config: &Config) -> u64 {
-    let of_node = |id| {
-        let totals = segment.node_totals(id);
-        totals.select + totals.insert + totals.update + totals.delete + totals.ddl + totals.other
-    };
-    config.backends().iter().map(|backend| of_node(backend.id)).sum()
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::FAILED;
 use super::commands::Commands;
 use super::recovering::Recovering;
+use super::statistics::statements;
 use super::users_file::UsersFile;
 use crate::auth::pcp_conf::{self, PcpConf};
 use crate::auth::token::Tokens;
@@ -230,7 +231,7 @@ impl Server {
         let late = self.commands.borrow_mut().given_up(now);
         late.into_iter().for_each(|(asker, error)| asker.hears(Err(error)));
         let context = self.context.borrow();
-        let total = meter::statements(&context.segment, &context.config);
+        let total = statements(&context.segment, &context.config);
         self.meter.borrow_mut().note(total, now);
         self.host.set(Host {
             load: host::load(),

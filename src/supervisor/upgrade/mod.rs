@@ -272,6 +272,8 @@ impl Supervisor {
         self.tell_manager(|notifier| notifier.succeeded_by(pid));
         self.hand_over_nodes();
         self.stop(StopMode::Smart, exit::OK);
+        // Two programs must not take the same name from each other at the broker.
+        self.tree.signal(Number::SIGTERM, |role| role.process == "mqtt");
     }
 
     /// A cancel request that came to the new program: the session may be here, or still further back.
