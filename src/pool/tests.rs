@@ -121,13 +121,17 @@ impl Rig {
     /// Opened, used, reset: idle.
     fn idle(&mut self, session: u32) -> u32 {
         let slot = self.open(session);
+        self.make_idle(slot);
+        slot
+    }
+
+    fn make_idle(&mut self, slot: u32) {
         self.give_back(slot, true);
         let mut answer = Vec::new();
         backend::put_command_complete(&mut answer, "DISCARD ALL");
         backend::put_ready(&mut answer, TxStatus::Idle);
         self.says(slot, &answer);
         assert!(matches!(self.pool.peek(slot).unwrap().phase, Phase::Idle));
-        slot
     }
 
     fn failure(&mut self) -> Failure {
@@ -292,6 +296,25 @@ fn the_server_s_own_refusal_is_kept_for_the_client() {
     rig.says(slot, &answer[..9]);
     rig.says(slot, &answer[9..]);
     assert_eq!(rig.failure().answer, Some(answer));
+}
+
+/// Nobody but the server knows whether such a password is right.
+#[test]
+fn what_a_password_has_opened_is_lent_to_who_has_sent_the_same() {
+    let mut rig = Rig::new("127.0.0.1");
+    let lease = |rig: &mut Rig, session, password: &str| {
+        let secret = Secret::parse(password).unwrap();
+        let sent = Sent { secret, comes_first: true, is_unproven: true };
+        let borrower = Borrower { session, application_name: None, sent: Some(&sent), proved: None };
+        let key = Rc::clone(&rig.key);
+        rig.pool.lease(&mut rig.wire, &key, 0, borrower, rig.now)
+    };
+    let Lease::Opening(slot) = lease(&mut rig, 0, "pw") else { panic!() };
+    rig.log_in(slot);
+    rig.pool.outcomes();
+    rig.make_idle(slot);
+    assert!(matches!(lease(&mut rig, 1, "wrong"), Lease::Opening(other) if other != slot));
+    assert!(matches!(lease(&mut rig, 2, "pw"), Lease::Ready(lent) if lent == slot));
 }
 
 /// The server wants TLS after all: the second try has all that the first one had.

@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 
 use crate::harness::balancer::Conf;
 use crate::harness::certs::{Authority, Pair};
+use crate::harness::tap::Tap;
 use crate::harness::tools::{self, Ran};
 use crate::harness::{Balancer, Client, Cluster, process, shared, wait};
 
@@ -59,12 +60,31 @@ fn psql_comes_in_over_tls_and_without() {
         let ran = site.psql(&settings, "\\conninfo").succeeded();
         assert!(ran.out.contains(version), "{}", ran.out);
     }
-    let old = site
-        .psql("sslmode=require ssl_min_protocol_version=TLSv1 ssl_max_protocol_version=TLSv1.1", "SELECT 1");
-    assert!(!old.ok, "{}", old.out);
     let stranger = Authority::new();
     let ran = site.psql(&format!("sslmode=verify-ca sslrootcert={}", stranger.cert().display()), "SELECT 1");
     assert!(!ran.ok && ran.err.contains("certificate verify failed"), "{}", ran.err);
+}
+
+/// The system's client would refuse to begin, so this is one that does not.
+#[test]
+fn old_versions_of_tls_are_for_those_who_allow_them() {
+    let handshake = |balancer: &Balancer| {
+        let (socket, answer) = asked(balancer, b"");
+        assert_eq!(answer, b"S");
+        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        builder.set_verify(SslVerifyMode::NONE);
+        builder.set_security_level(0);
+        builder.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        builder.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+        builder.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
+        builder.build().connect("localhost", socket).map(|stream| stream.ssl().version_str())
+    };
+    let start = |min: &str| {
+        let ciphers = "'ALL:@SECLEVEL=0'";
+        Site::start(|conf, _| conf.set("ssl_ciphers", ciphers).set("ssl_min_protocol_version", min))
+    };
+    assert!(handshake(&start("'TLSv1.2'").balancer).is_err());
+    assert_eq!(handshake(&start("'TLSv1'").balancer).unwrap(), "TLSv1.1");
 }
 
 #[test]
@@ -449,9 +469,10 @@ fn a_server_without_tls_is_an_error_where_it_must_have_it() {
 #[test]
 fn a_cancel_request_to_a_server_is_secured_too() {
     let secured = Secured::new();
-    let balancer = Balancer::start(secured.each(secured.conf(), "require"));
-    // From here on the server takes nothing that is not encrypted.
-    secured.rules("hostnossl all postgres 127.0.0.1/32 reject\n");
+    // The server takes a cancel request in the clear from anybody, whatever its rules say.
+    let tap = Tap::before(&secured.cluster.door(0, "postgres"));
+    let conf = secured.conf().set("backend_port0", &tap.door().port.to_string());
+    let balancer = Balancer::start(secured.each(conf.weights([1, 0, 0]), "require"));
     let door = balancer.door("postgres");
     let mut client = Client::connect(&door);
     client.simple("SELECT pg_sleep(60)").send();
@@ -462,6 +483,8 @@ fn a_cancel_request_to_a_server_is_secured_too() {
     });
     client.cancel();
     assert_eq!(client.until_ready().error().map(|error| error.code.clone()).as_deref(), Some("57014"));
+    let begun = tap.begun();
+    assert!(begun.len() > 2 && begun.iter().all(|bytes| *bytes == SSL_REQUEST), "{begun:x?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub(crate) struct Tap {
     door: Door,
     /// Of each connection, in the order in which they came.
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
+    begun: Arc<Mutex<Vec<[u8; 8]>>>,
 }
 
 impl Tap {
@@ -20,7 +21,8 @@ impl Tap {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let (to, all) = ((door.host.clone(), door.port), Arc::clone(&heard));
+        let begun = Arc::new(Mutex::new(Vec::new()));
+        let (to, all, first) = ((door.host.clone(), door.port), Arc::clone(&heard), Arc::clone(&begun));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect((to.0.as_str(), to.1)) else { return };
@@ -31,7 +33,13 @@ impl Tap {
                 };
                 let (mut from_client, mut to_server) =
                     (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let first = Arc::clone(&first);
                 std::thread::spawn(move || {
+                    let mut bytes = [0; 8];
+                    if from_client.read_exact(&mut bytes).is_ok() {
+                        first.lock().unwrap().push(bytes);
+                        let _ = to_server.write_all(&bytes);
+                    }
                     let _ = std::io::copy(&mut from_client, &mut to_server);
                     let _ = to_server.shutdown(Shutdown::Write);
                 });
@@ -41,7 +49,12 @@ impl Tap {
                 });
             }
         });
-        Tap { door: Door { host: "127.0.0.1".to_owned(), port, ..door.clone() }, heard }
+        Tap { door: Door { host: "127.0.0.1".to_owned(), port, ..door.clone() }, heard, begun }
+    }
+
+    /// The first bytes that each client has sent: length and code of its first packet.
+    pub(crate) fn begun(&self) -> Vec<[u8; 8]> {
+        self.begun.lock().unwrap().clone()
     }
 
     pub(crate) fn door(&self) -> &Door {
