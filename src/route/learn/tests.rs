@@ -292,11 +292,32 @@ fn a_node_that_gives_no_sign_of_life_is_avoided() {
     let model = Model::new(&words, 1, 2).unwrap();
     let settings = Settings::default();
     let now = teach(&model, &settings, CLASS, &[2000; 2], 500, SECOND);
-    occupy(&model, &settings, 1, CLASS, 1, now);
+    for node in [0, 1] {
+        occupy(&model, &settings, node, CLASS, 1, now);
+    }
     let share = |now| model.scores(&settings, &candidates(&[1.0; 2]), CLASS, now)[1].share;
-    assert!(share(now + SECOND) < 1e-3);
-    occupy(&model, &settings, 0, CLASS, 1, now);
     assert!((share(now) - 0.5).abs() < 0.1, "{}", share(now));
+    // One of them answers another statement a second later.
+    let later = now + SECOND;
+    let ticket = model.begin(&settings, 0, 0, CLASS, Why::Given, later);
+    model.end(&settings, 0, ticket, 2000, Outcome::Ok, later);
+    assert!(share(later) < 1e-3, "{}", share(later));
+}
+
+#[test]
+fn long_statements_leave_a_lane_to_short_ones() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let long = Class { key: 99, size: 0 };
+    let mut now = teach(&model, &settings, long, &[200_000; 2], 50, SECOND);
+    now = teach(&model, &settings, CLASS, &[2000; 2], 1000, now);
+    for (node, running) in [(0, 6), (1, 5)] {
+        model.learned(node).unwrap().room.store(Mean::new(8.0, 100.0, now).encode(), Ordering::Relaxed);
+        occupy(&model, &settings, node, long, running, now);
+    }
+    let fuller = |class| model.scores(&settings, &candidates(&[1.0; 2]), class, now)[0].share;
+    assert!(fuller(long) > 0.99 && fuller(CLASS) < 0.5, "{} {}", fuller(long), fuller(CLASS));
 }
 
 #[test]
@@ -324,7 +345,20 @@ fn a_flood_of_classes_drives_no_frequent_one_out() {
     // One that was never seen is like the others of its size.
     let unseen = Class { key: 3, size: 1 };
     assert!((300.0..900.0).contains(&latency(unseen)), "{}", latency(unseen));
-    // The flood is gone after a while, and there is room again.
-    let late = now + 100 * SECOND;
-    assert!(model.claim_place(unseen, late, settings.memory).is_some());
+}
+
+#[test]
+fn a_class_finds_no_place_among_frequent_ones_until_they_are_gone() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let mut now = SECOND;
+    for key in 1..=4 {
+        now = teach(&model, &settings, Class { key, size: 0 }, &[2000; 2], 100, now);
+    }
+    let fifth = Class { key: 5, size: 0 };
+    assert!(model.claim_place(fifth, now, settings.memory).is_none());
+    let late = now + 200 * SECOND;
+    assert!(model.claim_place(fifth, late, settings.memory).is_some());
+    assert!(model.own_place(fifth).is_some());
 }
