@@ -4,16 +4,18 @@
 #![allow(clippy::print_stdout, reason = "what it has measured is its output")]
 
 use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use pgbalancer::cluster::relcache::RelCache;
 use pgbalancer::cluster::view::{ClusterView, NodeView};
+use pgbalancer::route::learn::{Candidate, Class, Model, Outcome, Settings, Why};
 use pgbalancer::route::{
     Catalog, Decision, Question, RouteConfig, SessionView, choose_balance_node, decide, draw_by_weight,
     node_for_read,
 };
 use pgbalancer::shm::{Segment, Sizes};
-use pgbalancer::sql::{Cache, facts};
+use pgbalancer::sql::{Cache, facts, fingerprint};
 
 const ROUNDS: usize = 300;
 const TURNS: u32 = 200;
@@ -111,4 +113,48 @@ fn main() {
         }));
     });
     println!("| (drawing a node) | | {} |", drawn.as_nanos());
+    learner();
+    for text in [statements[1].1, JOIN] {
+        let taken = measure(|| {
+            black_box(fingerprint(black_box(text.as_bytes())));
+        });
+        println!("| (class of a text of {} bytes) | | {} |", text.len(), taken.as_nanos());
+    }
+}
+
+/// The adaptive choice, with 200 classes and some statements running, and what a statement costs for the model.
+fn learner() {
+    for nodes in [3, 8] {
+        let words: Vec<AtomicU64> = (0..Model::words_needed(4, nodes)).map(|_| AtomicU64::new(0)).collect();
+        let model = Model::new(&words, 4, nodes).expect("as many words as it asked for");
+        let (settings, mut now, mut bits) = (Settings::default(), 1_000_000, 1_u64);
+        let mut random = || {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bits ^ (bits >> 29)
+        };
+        let candidates: Vec<Candidate> = (0..nodes).map(|node| Candidate { node, weight: 1.0 }).collect();
+        let class =
+            |number: u64| Class { key: (number % 200 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15), size: 0 };
+        for number in 0..20_000 {
+            now += 50;
+            let choice = model.choose(&settings, &candidates, class(number), now, &mut random);
+            let node = choice.expect("there are candidates").node;
+            let ticket = model.begin(&settings, 0, node, class(number), Why::Chosen, now);
+            if number % 1000 != 0 {
+                model.end(&settings, 0, ticket, 500 + number * 37 % 1000, Outcome::Ok, now);
+            }
+        }
+        let mut number = 0;
+        let chosen = measure(|| {
+            (number, now) = (number + 1, now + 13);
+            black_box(model.choose(&settings, &candidates, class(number), now, &mut random));
+        });
+        println!("| (adaptive choice among {nodes} nodes) | | {} |", chosen.as_nanos());
+        let learned = measure(|| {
+            (number, now) = (number + 1, now + 13);
+            let ticket = model.begin(&settings, 0, number as usize % nodes, class(number), Why::Chosen, now);
+            model.end(&settings, 0, ticket, 700, Outcome::Ok, now);
+        });
+        println!("| (what a statement teaches, {nodes} nodes) | | {} |", learned.as_nanos());
+    }
 }

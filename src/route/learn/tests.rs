@@ -223,3 +223,142 @@ proptest! {
         }
     }
 }
+
+/// Begins statements that do not end.
+fn occupy(model: &Model, settings: &Settings, node: usize, class: Class, number: usize, now: u64) {
+    for _ in 0..number {
+        let _runs_on = model.begin(settings, 0, node, class, Why::Given, now);
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_is_warmed_up() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let now = teach(&model, &settings, CLASS, &[2000; 2], 500, SECOND);
+    model.node_back(1, now);
+    let share = |now| {
+        let scores = model.scores(&settings, &candidates(&[1.0; 2]), CLASS, now);
+        assert!((scores[0].share + scores[1].share - 1.0).abs() < 1e-6);
+        scores[1].share
+    };
+    let shares: Vec<f64> = (0..6).map(|part| share(now + part * SECOND / 2)).collect();
+    assert!(shares[0] < 0.1 && shares.is_sorted(), "{shares:?}");
+    assert!((share(now + 3 * SECOND) - 0.5).abs() < 0.05);
+}
+
+#[test]
+fn a_bad_node_gets_no_more_looks_than_its_share() {
+    let words = words(1, 3);
+    let model = Model::new(&words, 1, 3).unwrap();
+    let settings = Settings::default();
+    let mut now = teach(&model, &settings, CLASS, &[2000, 200_000, 2000], 200, SECOND);
+    let (mut random, mut looks, mut sent) = (bits(9), 0, 0);
+    for _ in 0..100_000 {
+        now += 1000;
+        let choice = model.choose(&settings, &candidates(&[1.0; 3]), CLASS, now, &mut random).unwrap();
+        let why = if choice.explored { Why::Explored } else { Why::Chosen };
+        let ticket = model.begin(&settings, 0, choice.node, CLASS, why, now);
+        let latency = if choice.node == 1 { 200_000 } else { 2000 };
+        model.end(&settings, 0, ticket, latency, Outcome::Ok, now);
+        looks += u64::from(choice.explored);
+        sent += u64::from(choice.node == 1);
+        assert!(!choice.explored || choice.node == 1, "of the others something was heard");
+    }
+    // 100 s with at most a look in half a second, and one in twenty of those that may.
+    assert!((20..=200).contains(&sent), "{sent}");
+    assert_eq!(model.report(&settings, now).exploration_queries, looks);
+}
+
+#[test]
+fn a_short_statement_is_not_put_behind_long_ones() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let long = Class { key: 99, size: 0 };
+    let mut now = teach(&model, &settings, long, &[200_000; 2], 50, SECOND);
+    now = teach(&model, &settings, CLASS, &[2000; 2], 1000, now);
+    // The same number runs on each.
+    occupy(&model, &settings, 0, long, 3, now);
+    occupy(&model, &settings, 1, CLASS, 3, now);
+    let counts = drawn(&model, &settings, &candidates(&[1.0; 2]), CLASS, now);
+    assert!(counts[0] < 10, "{counts:?}");
+}
+
+#[test]
+fn a_node_that_gives_no_sign_of_life_is_avoided() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let now = teach(&model, &settings, CLASS, &[2000; 2], 500, SECOND);
+    for node in [0, 1] {
+        occupy(&model, &settings, node, CLASS, 1, now);
+    }
+    let share = |now| model.scores(&settings, &candidates(&[1.0; 2]), CLASS, now)[1].share;
+    assert!((share(now) - 0.5).abs() < 0.1, "{}", share(now));
+    // One of them answers another statement a second later.
+    let later = now + SECOND;
+    let ticket = model.begin(&settings, 0, 0, CLASS, Why::Given, later);
+    model.end(&settings, 0, ticket, 2000, Outcome::Ok, later);
+    assert!(share(later) < 1e-3, "{}", share(later));
+}
+
+#[test]
+fn long_statements_leave_a_lane_to_short_ones() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let long = Class { key: 99, size: 0 };
+    let mut now = teach(&model, &settings, long, &[200_000; 2], 50, SECOND);
+    now = teach(&model, &settings, CLASS, &[2000; 2], 1000, now);
+    for (node, running) in [(0, 6), (1, 5)] {
+        model.learned(node).unwrap().room.store(Mean::new(8.0, 100.0, now).encode(), Ordering::Relaxed);
+        occupy(&model, &settings, node, long, running, now);
+    }
+    let fuller = |class| model.scores(&settings, &candidates(&[1.0; 2]), class, now)[0].share;
+    assert!(fuller(long) > 0.99 && fuller(CLASS) < 0.5, "{} {}", fuller(long), fuller(CLASS));
+}
+
+#[test]
+fn nodes_that_are_alike_share_and_nobody_herds() {
+    let words = words(1, 4);
+    let model = Model::new(&words, 1, 4).unwrap();
+    let settings = Settings::default();
+    let now = teach(&model, &settings, CLASS, &[2000, 2050, 1950, 2100], 500, SECOND);
+    let counts = drawn(&model, &settings, &candidates(&[1.0; 4]), CLASS, now);
+    assert!(counts.iter().all(|count| (180..=320).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_flood_of_classes_drives_no_frequent_one_out() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let mut now = teach(&model, &settings, CLASS, &[2000, 20_000], 200, SECOND);
+    for key in 1..5000 {
+        now = teach(&model, &settings, Class { key: key << 32 | 1, size: 1 }, &[500; 2], 1, now);
+    }
+    assert!(model.own_place(CLASS).is_some());
+    let latency = |class| model.scores(&settings, &candidates(&[1.0; 2]), class, now)[0].latency_micros;
+    assert!((1000.0..3000.0).contains(&latency(CLASS)), "{}", latency(CLASS));
+    // One that was never seen is like the others of its size.
+    let unseen = Class { key: 3, size: 1 };
+    assert!((300.0..900.0).contains(&latency(unseen)), "{}", latency(unseen));
+}
+
+#[test]
+fn a_class_finds_no_place_among_frequent_ones_until_they_are_gone() {
+    let words = words(1, 2);
+    let model = Model::new(&words, 1, 2).unwrap();
+    let settings = Settings::default();
+    let mut now = SECOND;
+    for key in 1..=4 {
+        now = teach(&model, &settings, Class { key, size: 0 }, &[2000; 2], 100, now);
+    }
+    let fifth = Class { key: 5, size: 0 };
+    assert!(model.claim_place(fifth, now, settings.memory).is_none());
+    let late = now + 200 * SECOND;
+    assert!(model.claim_place(fifth, late, settings.memory).is_some());
+    assert!(model.own_place(fifth).is_some());
+}

@@ -37,7 +37,7 @@ const POLICIES: [&str; 7] = [
 const OURS: usize = 0;
 const WEIGHTED_RANDOM: usize = 1;
 
-/// Seeds of every test run, others than those with which the constants of the learner were chosen: 1 to 10.
+/// Seeds of every test run, others than those with which the constants of the learner were chosen: 1 to 22.
 const FEW: std::ops::Range<u64> = 1000..1002;
 
 fn make(policy: usize, nodes: usize) -> Box<dyn Policy> {
