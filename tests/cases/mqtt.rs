@@ -134,6 +134,8 @@ fn every_kind_of_event_is_published_as_the_document_says() {
     balancer.rewrite(|conf| conf.set("log_statement", "on"));
     post(&balancer, "/api/v1/control/reload", "").good();
     on("events/config_reload", &|event| event["reason"] == "log_statement");
+    post(&balancer, "/api/v1/ai-stats/reset", "").good();
+    on("ai/decisions", &|event| event["new"] == "reset");
     post(&balancer, "/api/v1/nodes/2/detach", "").good();
     on("nodes/2/events", &|event| event["event"] == "detach");
     post(&balancer, "/api/v1/nodes/2/attach", "").good();
