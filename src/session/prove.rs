@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Ctx, Errand, Session, Stage, Step};
 use crate::auth::backend_leg::AsKind;
 use crate::auth::client_leg::{AuthMethod, ClientLeg, Outcome, check_password};
-use crate::auth::hba::{self, Host, Interface, Method, Verdict};
+use crate::auth::hba::{self, Host, Interface, Map, Method, Verdict};
 use crate::auth::outside::{Answer, Question};
 use crate::auth::password::Password;
 use crate::auth::pool_passwd::Secret;
@@ -73,7 +73,7 @@ impl Session {
             Method::Md5 => self.find_user(ctx, AuthMethod::Md5),
             Method::ScramSha256 => self.find_user(ctx, AuthMethod::Scram),
             Method::Password => self.find_user(ctx, AuthMethod::Clear),
-            Method::Cert => self.check_certificate(ctx),
+            Method::Cert(map) => self.check_certificate(ctx, map.as_deref()),
             Method::Pam(options) => self.demand_proof(ctx, AuthMethod::Clear, Judge::Pam(options)),
             Method::Ldap(options) => self.demand_proof(ctx, AuthMethod::Clear, Judge::Ldap(options)),
         }
@@ -125,14 +125,18 @@ impl Session {
         }
     }
 
-    fn check_certificate(&mut self, ctx: &mut Ctx<'_>) {
-        let peer_name = self.tls.peer_name();
-        if peer_name == Some(&self.key.user) {
+    fn check_certificate(&mut self, ctx: &mut Ctx<'_>, map: Option<&Map>) {
+        let (peer_name, user) = (self.tls.peer_name(), &*self.key.user);
+        let is_allowed = |name: &str| map.map_or(name == user, |map| map.allows(name, user));
+        if peer_name.is_some_and(|name| is_allowed(name)) {
             return self.demand_proof(ctx, AuthMethod::Trust, Judge::Own);
         }
-        let why = match peer_name {
-            Some(name) => format!("the certificate is for \"{name}\""),
-            None => "connection has no verified client certificate with a common name".to_owned(),
+        let why = match (peer_name, map) {
+            (Some(name), None) => format!("the certificate is for \"{name}\""),
+            (Some(name), Some(map)) => {
+                format!("the certificate is for \"{name}\", who is not that user by map \"{}\"", map.name)
+            }
+            (None, _) => "connection has no verified client certificate with a common name".to_owned(),
         };
         let text = format!("certificate authentication failed for user \"{}\"", self.key.user);
         self.refuse_proof(ctx, "28000", &text, &why);

@@ -595,3 +595,30 @@ fn a_client_certificate_opens_for_the_user_that_it_names() {
     site.balancer.wait_log("the certificate is for \"somebody\"");
     site.balancer.wait_log("connection has no verified client certificate");
 }
+
+#[test]
+fn a_map_says_who_may_be_which_user_by_a_certificate() {
+    let rules = "hostssl all all 127.0.0.1/32 cert map=staff\n";
+    let map = "staff Ann postgres\nstaff /^(.*)@example\\.com$ \\1\nother postgres postgres\n";
+    let authority = Authority::new();
+    let pair = authority.sign("server", "localhost", "DNS:localhost");
+    let names = ["Ann", "postgres@example.com", "postgres", "somebody@example.com"];
+    let pairs = names.map(|name| authority.sign(name, name, "DNS:client"));
+    let conf = with_tls(Conf::of(shared()).set("enable_pool_hba", "on"), &pair)
+        .set("ssl_ca_cert", &quoted(&authority.cert()));
+    let balancer = Balancer::start_with(conf, &[("pool_hba.conf", rules), ("pool_ident.conf", map)]);
+    let site = Site { authority, pair, balancer };
+    for (name, own) in names.iter().zip(&pairs) {
+        let ran = site.psql(
+            &format!("sslmode=require sslcert={} sslkey={}", own.cert.display(), own.key.display()),
+            "SELECT 'in'",
+        );
+        let comes_in = matches!(*name, "Ann" | "postgres@example.com");
+        assert_eq!((ran.ok, ran.out == "in\n"), (comes_in, comes_in), "{name}: {}", ran.err);
+    }
+    site.balancer.wait_log("the certificate is for \"postgres\", who is not that user by map \"staff\"");
+    // A map that is wrong changes nothing.
+    std::fs::write(site.balancer.dir.path().join("pool_ident.conf"), "staff /( postgres\n").unwrap();
+    site.balancer.reload();
+    site.balancer.wait_log("pool_ident.conf:1: regex parse error");
+}

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::ident::{self, Map};
 use super::ldap_url;
 use super::token::{Field, Token};
 
@@ -18,8 +20,8 @@ pub enum Method {
     ScramSha256,
     /// The password in clear, which `pool_passwd` or else the backend checks.
     Password,
-    /// The name in a verified client certificate is the user's.
-    Cert,
+    /// The name in a verified client certificate is the user's, or by this map is that of somebody who may be the user.
+    Cert(Option<Arc<Map>>),
     /// The password in clear, checked by PAM.
     Pam(Arc<Pam>),
     /// The password in clear, checked by an LDAP server.
@@ -35,7 +37,7 @@ impl Method {
             Self::Md5 => "md5",
             Self::ScramSha256 => "scram-sha-256",
             Self::Password => "password",
-            Self::Cert => "cert",
+            Self::Cert(_) => "cert",
             Self::Pam(_) => "pam",
             Self::Ldap(_) => "ldap",
         }
@@ -108,6 +110,7 @@ impl fmt::Debug for Ldap {
 /// Options as they are read, before it is known whether they fit together.
 #[derive(Default)]
 struct Options {
+    map: Option<String>,
     service: Option<String>,
     use_hostname: bool,
     servers: Vec<String>,
@@ -125,11 +128,12 @@ struct Options {
     backend_use_password: bool,
 }
 
-/// Reads a method and the fields behind it. `tls`: the rule is for connections with TLS only.
+/// Reads a method and the fields behind it. `tls`: the rule is for connections with TLS only; `include` as in `parse`.
 pub(super) fn read<'a>(
     token: &Token,
     options: impl Iterator<Item = &'a Field>,
     tls: bool,
+    include: &mut dyn FnMut(&str) -> io::Result<String>,
 ) -> Result<Method, String> {
     let name = token.text.as_str();
     let known = ["trust", "reject", "md5", "scram-sha-256", "password", "cert", "pam", "ldap"];
@@ -156,7 +160,7 @@ pub(super) fn read<'a>(
         "md5" => Method::Md5,
         "scram-sha-256" => Method::ScramSha256,
         "password" => Method::Password,
-        "cert" => Method::Cert,
+        "cert" => Method::Cert(found.map.map(|name| map(&name, include)).transpose()?.map(Arc::new)),
         "pam" => Method::Pam(Arc::new(Pam {
             service: found.service.unwrap_or_else(|| "pgpool".to_owned()),
             use_hostname: found.use_hostname,
@@ -165,9 +169,15 @@ pub(super) fn read<'a>(
     })
 }
 
+fn map(name: &str, include: &mut dyn FnMut(&str) -> io::Result<String>) -> Result<Map, String> {
+    let text = include(ident::FILE).map_err(|e| format!("could not open file \"{}\": {e}", ident::FILE))?;
+    Map::read(&text, name)
+}
+
 impl Options {
     fn take(&mut self, method: &str, key: &str, value: &str) -> Result<(), String> {
         let owner = match key {
+            "map" => "cert",
             "pamservice" | "pam_use_hostname" => "pam",
             "ldapurl"
             | "ldaptls"
@@ -191,6 +201,7 @@ impl Options {
         }
         let text = || Some(value.to_owned());
         match key {
+            "map" => self.map = text(),
             "pamservice" if value.is_empty() => return Err("pamservice must not be empty".to_owned()),
             "pamservice" => self.service = text(),
             "pam_use_hostname" => self.use_hostname = switch(key, value)?,

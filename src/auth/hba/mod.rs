@@ -10,12 +10,14 @@ use std::path::Path;
 use thiserror::Error;
 
 mod address;
+mod ident;
 mod ldap_url;
 mod method;
 mod rule;
 mod token;
 
 pub use address::Interface;
+pub use ident::Map;
 pub use method::{Finding, Ldap, Method, Pam, Scope};
 
 /// Where a client comes from.
@@ -100,7 +102,7 @@ pub fn load(path: &Path) -> Result<Hba, String> {
 }
 
 /// Reads the text of a file called `file`. `include` gives the text of the file that `@NAME` names (NAME as
-/// written: relative to the directory of `file`). All errors are found at once.
+/// written: relative to the directory of `file`), and that of pool_ident.conf. All errors are found at once.
 pub fn parse(
     text: &str,
     file: &str,

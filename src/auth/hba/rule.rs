@@ -67,7 +67,7 @@ pub(super) fn read(line: u32, fields: &[Field], include: Include<'_>) -> Result<
         "local" => Connection::Local,
         _ => Connection::Host { tls, address: address(&mut fields)? },
     };
-    let method = method::read(fields.one("method")?, fields.rest, tls == Some(true))?;
+    let method = method::read(fields.one("method")?, fields.rest, tls == Some(true), include)?;
     Ok(Rule { line, method, connection, databases, users })
 }
 
