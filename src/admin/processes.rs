@@ -48,8 +48,8 @@ pub struct PoolReport {
     /// The connection; empty where there is none.
     pub row: PoolRow,
     pub status: SessionStatus,
-    /// The session that has the connection, or the only one of its worker.
-    pub session: SessionRow,
+    /// Worker and slot of the session that has the connection: see [`Segment::session`].
+    pub holder: Option<(usize, usize)>,
 }
 
 /// A row for each place of a connection, used or not. Where a worker has many sessions the places are many too,
@@ -58,15 +58,18 @@ pub fn pools<'a>(context: &'a Context<'_>) -> impl Iterator<Item = PoolReport> +
     let segment = context.segment;
     let all = segment.sizes().sessions_per_worker == 1;
     workers(segment).flat_map(move |(index, worker)| {
-        let only = segment.session(index, 0);
+        let only = segment.session_status(index, 0);
         let shown = if all { segment.sizes().pools_per_worker } else { used_places(context, index) };
         let places = places(context, index, shown).filter(move |(_, _, row)| all || row.backend_pid != 0);
         places.map(move |(pool_id, node, row)| {
-            let lent_to = usize::try_from(row.session_plus_1).unwrap_or(0).checked_sub(1);
-            let session = lent_to.map(|slot| segment.session(index, slot)).unwrap_or_default();
+            let slot = usize::try_from(row.session_plus_1).unwrap_or(0).checked_sub(1);
             // pgpool-II shows the state of the process in all its rows; so do we while that has one client at most.
-            let status = if all { only.status } else { session.status };
-            PoolReport { worker, pool_id, node, row, status, session }
+            let status = match slot {
+                _ if all => only,
+                Some(slot) => segment.session_status(index, slot),
+                None => SessionStatus::default(),
+            };
+            PoolReport { worker, pool_id, node, row, status, holder: slot.map(|slot| (index, slot)) }
         })
     })
 }

@@ -198,8 +198,16 @@ impl Segment {
         if slot >= self.sessions_used(worker) {
             return SessionRow::default();
         }
-        let status = SessionStatus::from_word(self.load(self.layout.session_status(worker, slot)));
+        let status = self.session_status(worker, slot);
         SessionRow { status, ..self.read(self.layout.session(worker, slot)) }
+    }
+
+    /// What a session does.
+    pub fn session_status(&self, worker: usize, slot: usize) -> SessionStatus {
+        if slot >= self.sessions_used(worker) {
+            return SessionStatus::default();
+        }
+        SessionStatus::from_word(self.load(self.layout.session_status(worker, slot)))
     }
 
     /// A number for a session that begins.

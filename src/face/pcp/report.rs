@@ -193,15 +193,16 @@ fn processes(wanted: Option<i64>, context: &Context<'_>, out: &mut Vec<u8>) -> R
     }
     let reports: Vec<PoolReport> = admin::pools(context).filter(|report| is_it(&report.worker.pid)).collect();
     put_count(out, b'p', reports.len());
-    reports.iter().for_each(|report| put_process(out, report));
+    reports.iter().for_each(|report| put_process(out, report, context));
     put_complete(out, b'p');
     Ok(())
 }
 
 /// Fields that a version does not know stand at the end, so all of them can be sent to all.
-fn put_process(out: &mut Vec<u8>, report: &PoolReport) {
+fn put_process(out: &mut Vec<u8>, report: &PoolReport, context: &Context<'_>) {
     let values = report.values();
-    let session = &report.session;
+    let holder = report.holder.map(|(worker, slot)| context.segment.session(worker, slot));
+    let session = holder.unwrap_or_default();
     let is_balance_node = session.balance_node() == Some(report.node);
     let client = match session.client_port {
         0 => String::new(),
