@@ -175,6 +175,7 @@ const NEW: &[(&str, &[&str])] = &[
             "pause_timeout",
             "max_user_connections*",
             "auth_query*",
+            "auth_failure_delay",
             "auth_user",
             "auth_dbname",
             "max_db_connections*",
