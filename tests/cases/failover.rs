@@ -414,8 +414,8 @@ fn when_all_nodes_are_down_the_first_that_is_attached_works_again() {
     Client::connect(&balancer.door("postgres")).query("CREATE TABLE after_it (n int)").succeeded();
     // The others stream from it, and follow by themselves.
     wait_statuses(&balancer, ["up", "up", "up"]);
-    assert_eq!(scripts.notes("failback")[0], "0 0 0 0");
-    assert_eq!(status_file(&balancer), "up\nup\nup\n");
+    assert_eq!(scripts.wait_notes("failback", 1)[0], "0 0 0 0");
+    wait::until_equal("up\nup\nup\n".to_owned(), || status_file(&balancer));
 }
 
 /// Of the nodes that cannot be asked through the program.
