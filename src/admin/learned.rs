@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::Context;
 use crate::config::LoadBalanceAlgorithm;
 use crate::error::NodeId;
-use crate::route::learn::{NodeReport, Report, Score};
-use crate::route::{self, RouteConfig};
+use crate::route;
+use crate::route::learn::{NodeReport, Report, Score, Settings};
 use crate::sys::clock;
 
 /// What was learnt of the configured nodes, and how it is used.
@@ -20,25 +20,17 @@ pub struct Learned {
     pub report: Report,
 }
 
-impl Learned {
-    /// Whether nodes are chosen by what was learnt.
-    pub fn is_enabled(&self) -> bool {
-        self.algorithm == LoadBalanceAlgorithm::Adaptive
-    }
-}
-
 /// What was learnt until now.
 pub fn learned(context: &Context<'_>) -> Learned {
-    let config = RouteConfig::from(context.config);
-    let settings = &config.learning;
+    let settings = Settings::from(context.config);
     let model = route::model(context.segment);
     let nothing =
         Report { total_queries: 0, ai_routed_queries: 0, exploration_queries: 0, nodes: Vec::new() };
-    let mut report = model.map_or(nothing, |model| model.report(settings, clock::monotonic_micros()));
+    let mut report = model.map_or(nothing, |model| model.report(&settings, clock::monotonic_micros()));
     let backends = context.config.backends();
-    report.nodes.retain(|node| backends.iter().any(|backend| backend.id == node.node));
+    report.nodes.retain(|node| backends.iter().any(|backend| backend.id == node.id));
     Learned {
-        algorithm: context.config.balance_algorithm(),
+        algorithm: settings.algorithm(),
         learning_rate: settings.learning_rate(),
         exploration_rate: settings.exploration_rate(),
         report,
@@ -48,7 +40,7 @@ pub fn learned(context: &Context<'_>) -> Learned {
 /// A row of `SHOW POOL_AI`.
 pub(super) fn values(node: &NodeReport) -> Vec<String> {
     vec![
-        node.node.to_string(),
+        node.id.to_string(),
         format!("{:.3}", node.avg_response_time),
         format!("{:.3}", node.current_load),
         format!("{:.3}", node.predicted_load),

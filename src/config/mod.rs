@@ -188,6 +188,11 @@ impl Config {
         }
     }
 
+    /// Whether servers are chosen by all that was learnt of them.
+    pub fn is_adaptive(&self) -> bool {
+        self.balance_algorithm() == LoadBalanceAlgorithm::Adaptive
+    }
+
     /// The file that a parameter names: relative to the directory of the configuration file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.base_dir.join(Path::new(name))

@@ -6,7 +6,7 @@ use super::learn::{Algorithm, Settings};
 use super::pattern::PatternList;
 use super::redirect::Redirects;
 pub(super) use crate::config::CheckTempTable as CheckTemp;
-use crate::config::{self, Config, LoadBalanceAlgorithm};
+use crate::config::{self, Config};
 pub use crate::config::{ClusteringMode as Mode, DisableLoadBalanceOnWrite as OnWrite, ReadAfterWrite};
 
 /// What routing obeys. `Default` is pgpool-II's default of each parameter, with load balancing on.
@@ -105,26 +105,15 @@ fn redirects(text: &str) -> Redirects {
     Redirects::new(&config::redirects(text).unwrap_or_default())
 }
 
-fn learning(config: &Config) -> Settings {
-    let weights = [config.ai_health_weight, config.ai_response_time_weight, config.ai_load_weight];
-    let algorithm = match config.balance_algorithm() {
-        LoadBalanceAlgorithm::WeightedRandom => Algorithm::WeightedRandom,
-        LoadBalanceAlgorithm::LeastConnections => Algorithm::LeastConnections,
-        LoadBalanceAlgorithm::PeakEwma => Algorithm::PeakEwma,
-        LoadBalanceAlgorithm::Adaptive => Algorithm::Adaptive,
-    };
-    Settings::new(algorithm, config.ai_learning_rate, config.ai_exploration_rate, weights)
-}
-
 impl From<&Config> for RouteConfig {
     fn from(config: &Config) -> Self {
         let natural = |number: i64| u64::try_from(number).unwrap_or(0);
+        let learning = Settings::from(config);
         RouteConfig {
             mode: config.backend_clustering_mode,
             load_balance: config.load_balance_mode,
-            statement_level: config.statement_level_load_balance
-                || config.balance_algorithm() != LoadBalanceAlgorithm::WeightedRandom,
-            learning: learning(config),
+            statement_level: config.statement_level_load_balance || learning.learns(),
+            learning,
             on_write: config.disable_load_balance_on_write,
             delay_threshold: natural(config.delay_threshold),
             delay_threshold_micros: natural(config.delay_threshold_by_time).saturating_mul(1000),
@@ -161,7 +150,7 @@ impl From<&Config> for RouteConfig {
 impl RouteConfig {
     /// Whether nodes are chosen by what they do: then each statement is watched.
     pub fn learns(&self) -> bool {
-        self.learning.algorithm() != Algorithm::WeightedRandom
+        self.learning.learns()
     }
 
     /// Whether the tables that a transaction writes must be remembered.

@@ -11,16 +11,15 @@ use std::time::{Duration, Instant};
 use super::request::Answer;
 use super::run::Supervisor;
 use super::upgrade::Service;
-use crate::config::{Config, LoadBalanceAlgorithm};
+use crate::config::Config;
 use crate::error::NodeId;
-use crate::route::{self, RouteConfig};
+use crate::route;
+use crate::route::learn::{MAX_STATE, Settings};
 use crate::shm::EventKind;
 use crate::sys::{clock, file};
 
 /// How often it is written.
 const EVERY: Duration = Duration::from_secs(60);
-/// More than such a file ever has.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,8 +46,7 @@ impl Keeper {
 
     /// Looks at it from now on if anything is learnt.
     pub(super) fn look(&mut self, config: &Config) {
-        let learns = config.balance_algorithm() != LoadBalanceAlgorithm::WeightedRandom;
-        self.look = learns.then(|| Instant::now() + LOOK);
+        self.look = Settings::from(config).learns().then(|| Instant::now() + LOOK);
     }
 
     /// When it is written or looked at next.
@@ -62,7 +60,7 @@ impl Supervisor {
     pub(super) fn read_learned(&self) {
         let (Some(path), Some(model)) = (&self.learned.path, route::model(&self.segment)) else { return };
         let mut text = String::new();
-        match File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {
+        match File::open(path).and_then(|file| file.take(MAX_STATE as u64 + 1).read_to_string(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
@@ -70,7 +68,7 @@ impl Supervisor {
                 return;
             }
         }
-        let settings = RouteConfig::from(&self.config).learning;
+        let settings = Settings::from(&self.config);
         match model.import(&settings, &text, clock::monotonic_micros()) {
             Ok(()) => crate::say!(Log, "routing goes on with what it has learnt, from {}", path.display()),
             Err(error) => {
@@ -95,9 +93,9 @@ impl Supervisor {
     /// Tells of nodes that have begun to fail the statements that are sent there, or no longer do.
     fn look_at_learned(&mut self) {
         let Some(model) = route::model(&self.segment) else { return };
-        let settings = RouteConfig::from(&self.config).learning;
+        let settings = Settings::from(&self.config);
         for known in model.report(&settings, clock::monotonic_micros()).nodes {
-            let (node, health) = (known.node, known.health_score);
+            let (node, health) = (known.id, known.health_score);
             let was_failing = self.learned.failing.contains(&node);
             let (old, new) = match was_failing {
                 false if health < FAILING => ("well", "failing"),
@@ -118,11 +116,11 @@ impl Supervisor {
     /// Writes it, unless another program has taken over, which does that now.
     pub(super) fn save_learned(&self) {
         let (Some(path), Some(model)) = (&self.learned.path, route::model(&self.segment)) else { return };
-        let config = RouteConfig::from(&self.config);
-        if self.service != Service::Held || !config.learns() {
+        let settings = Settings::from(&self.config);
+        if self.service != Service::Held || !settings.learns() {
             return;
         }
-        let text = model.export(&config.learning, clock::monotonic_micros());
+        let text = model.export(&settings, clock::monotonic_micros());
         if let Err(error) = file::replace_safely(path, text.as_bytes(), 0o600) {
             crate::say!(Warning, "could not write {}: {error}", path.display());
         }

@@ -3,6 +3,7 @@
 
 use super::schema::{answer, described};
 use crate::admin::{Latency, NodeLatency, NodeScore, RouteReport, SessionReport, TrafficReport, TrafficRow};
+use crate::route::learn;
 
 answer! {
     /// The MQTT process. Counts begin with the program and outlive the process.
@@ -368,41 +369,7 @@ answer! {
         /// Those of them that went there only to learn.
         pub exploration_queries: u64,
         /// What it knows of each node.
-        pub backends: Vec<LearnedNode>,
-    }
-
-    /// What adaptive balancing has learnt of a node.
-    pub(super) struct LearnedNode {
-        /// The node.
-        pub id: usize,
-        /// Milliseconds that statements have taken lately.
-        pub avg_response_time: f64,
-        /// What it runs, in parts of what it runs before it gets slower: 0 to 1.
-        pub current_load: f64,
-        /// Statements that were sent there.
-        pub total_queries: u64,
-        /// Those that it has done; errors of the statement itself count as done.
-        pub successful_queries: u64,
-        /// Those that failed by its fault.
-        pub failed_queries: u64,
-        /// Part of those of late that failed by its fault, 0 to 1.
-        pub error_rate: f64,
-        /// What it is expected to run, by what it ran lately: 0 to 1.
-        pub predicted_load: f64,
-        /// 1: no errors; towards 0: nothing but errors.
-        pub health_score: f64,
-        /// Statements that it runs.
-        pub in_flight: u64,
-        /// Statements that it runs at once before they get slower.
-        pub room: f64,
-        /// Part of its share that it has while it is warmed up, 0 to 1.
-        pub warm: f64,
-        /// Time of a statement in relation to the other nodes: 2 takes twice as long.
-        pub slowness: f64,
-        /// Statements that were sent there by choice.
-        pub chosen_queries: u64,
-        /// Those of them that went there only to learn.
-        pub exploration_queries: u64,
+        pub backends: Vec<learn::NodeReport>,
     }
 
     /// The watchdog and its members.
@@ -521,6 +488,40 @@ described! {
         health: f64,
         /// Part of such statements that it would get.
         share: f64,
+    }
+
+    /// What adaptive balancing has learnt of a node.
+    learn::NodeReport {
+        /// The node.
+        id: usize,
+        /// Milliseconds that statements have taken lately.
+        avg_response_time: f64,
+        /// What it runs, in parts of what it runs before it gets slower: 0 to 1.
+        current_load: f64,
+        /// Statements that were sent there.
+        total_queries: u64,
+        /// Those that it has done; errors of the statement itself count as done.
+        successful_queries: u64,
+        /// Those that failed by its fault.
+        failed_queries: u64,
+        /// Part of those of late that failed by its fault, 0 to 1.
+        error_rate: f64,
+        /// What it is expected to run, by what it ran lately: 0 to 1.
+        predicted_load: f64,
+        /// 1: no errors; towards 0: nothing but errors.
+        health_score: f64,
+        /// Statements that it runs.
+        in_flight: u64,
+        /// Statements that it runs at once before they get slower.
+        room: f64,
+        /// Part of its share that it has while it is warmed up, 0 to 1.
+        warm: f64,
+        /// Time of a statement in relation to the other nodes: 2 takes twice as long.
+        slowness: f64,
+        /// Statements that were sent there by choice.
+        chosen_queries: u64,
+        /// Those of them that went there only to learn.
+        exploration_queries: u64,
     }
 
     /// Where a statement would go.

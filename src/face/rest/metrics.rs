@@ -159,7 +159,7 @@ fn statements(page: &mut Page, seen: &Seen<'_>) {
 fn learned(page: &mut Page, seen: &Seen<'_>) {
     let learned = admin::learned(seen.context);
     let report = &learned.report;
-    let enabled = u8::from(learned.is_enabled());
+    let enabled = u8::from(seen.context.config.is_adaptive());
     page.one("ai_enabled", "gauge", "Whether nodes are chosen by what was learnt of them.", enabled);
     page.one("ai_learning_rate", "gauge", "How fast knowledge fades.", learned.learning_rate);
     let rate = "Most of the choices that may only look how a node does.";

@@ -3,19 +3,18 @@
 
 use super::View;
 use super::body::{
-    Adaptive, CacheStats, Checks, Health, HealthNumbers, LearnedNode, Mqtt, MqttTopic, Node, NodeHealth,
-    Nodes, Parameter, Parameters, Pool, PoolStats, Pools, Process, ProcessWithPools, Processes, Recovery,
-    Sessions, Status, Versions, WatchdogInfo, WatchdogStatus,
+    Adaptive, CacheStats, Checks, Health, HealthNumbers, Mqtt, MqttTopic, Node, NodeHealth, Nodes, Parameter,
+    Parameters, Pool, PoolStats, Pools, Process, ProcessWithPools, Processes, Recovery, Sessions, Status,
+    Versions, WatchdogInfo, WatchdogStatus,
 };
 use super::head::Found;
 use super::refusal::Refusal;
 use crate::admin::{
     self, AdminError, HealthReport, NodeReport, PoolReport, Role, TrafficReport, pg_status_text, status_text,
 };
-use crate::config::{self, LoadBalanceAlgorithm};
+use crate::config;
 use crate::face::mqtt::topic::TOPICS;
 use crate::identity;
-use crate::route::learn;
 use crate::shm::{RecoveryRow, WorkerRow};
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -35,7 +34,7 @@ pub(super) fn status(view: &View<'_>, _: &Found) -> Result<Status> {
         nodes: seen.nodes,
         healthy_nodes: seen.healthy_nodes,
         processes: seen.workers,
-        ai_enabled: config.balance_algorithm() == LoadBalanceAlgorithm::Adaptive,
+        ai_enabled: config.is_adaptive(),
         rest_api_enabled: config.rest_api_enabled,
         mqtt_enabled: config.mqtt_enabled,
         primary: seen.primary,
@@ -246,35 +245,15 @@ pub(super) fn version(_: &View<'_>, _: &Found) -> Result<Versions> {
 pub(super) fn adaptive(view: &View<'_>, _: &Found) -> Result<Adaptive> {
     let learned = admin::learned(&view.admin);
     Ok(Adaptive {
-        enabled: learned.is_enabled(),
+        enabled: view.admin.config.is_adaptive(),
         algorithm: learned.algorithm.word(),
         learning_rate: learned.learning_rate,
         exploration_rate: learned.exploration_rate,
         total_queries: learned.report.total_queries,
         ai_routed_queries: learned.report.ai_routed_queries,
         exploration_queries: learned.report.exploration_queries,
-        backends: learned.report.nodes.into_iter().map(learned_node).collect(),
+        backends: learned.report.nodes,
     })
-}
-
-fn learned_node(node: learn::NodeReport) -> LearnedNode {
-    LearnedNode {
-        id: node.node,
-        avg_response_time: node.avg_response_time,
-        current_load: node.current_load,
-        total_queries: node.total_queries,
-        successful_queries: node.successful_queries,
-        failed_queries: node.failed_queries,
-        error_rate: node.error_rate,
-        predicted_load: node.predicted_load,
-        health_score: node.health_score,
-        in_flight: node.in_flight,
-        room: node.room,
-        warm: node.warm,
-        slowness: node.slowness,
-        chosen_queries: node.chosen_queries,
-        exploration_queries: node.exploration_queries,
-    }
 }
 
 pub(super) fn watchdog_info(_: &View<'_>, _: &Found) -> Result<WatchdogInfo> {

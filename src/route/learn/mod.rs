@@ -24,7 +24,7 @@ pub use outcome::Outcome;
 pub use report::{NodeReport, Report, Score};
 pub use run::{Ticket, Why};
 pub use settings::{Algorithm, Settings};
-pub use state::StateError;
+pub use state::{MAX_STATE, StateError};
 pub use words::Model;
 
 use crate::sql::Fingerprint;

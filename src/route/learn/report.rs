@@ -1,6 +1,8 @@
 //! What the model knows, for people: `SHOW POOL_AI`, `EXPLAIN ROUTE`, the REST API and metrics.
 #![forbid(unsafe_code)]
 
+use serde::Serialize;
+
 use super::Class;
 use super::estimate::{ClassView, Estimate};
 use super::mean::Mean;
@@ -45,10 +47,10 @@ pub struct Report {
 }
 
 /// What is known of a node; counts are since the start.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct NodeReport {
     /// The node.
-    pub node: NodeId,
+    pub id: NodeId,
     /// Milliseconds that statements have taken lately.
     pub avg_response_time: f64,
     /// What it runs, in parts of its room: 0 to 1.
@@ -104,7 +106,7 @@ impl Model<'_> {
         };
         let known = |mean: Mean| if mean.weight > 0.0 { f64::from(mean.mean) } else { 0.0 };
         Some(NodeReport {
-            node,
+            id: node,
             avg_response_time: known(Mean::load(learned.latency)) / 1000.0,
             current_load: f64::from((estimate.crowd.count() / estimate.room).min(1.0)),
             total_queries: sum(|row| count(row.total)),

@@ -1,19 +1,9 @@
 //! The parameters of the learner, checked once, so that nobody else has to.
 #![forbid(unsafe_code)]
 
-/// How a node is chosen (`load_balance_algorithm`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Algorithm {
-    /// By weight alone, as pgpool-II does.
-    #[default]
-    WeightedRandom,
-    /// The node that runs the fewest statements for its weight.
-    LeastConnections,
-    /// The better of two drawn by weight, by latency that rises at once and falls slowly, times what it runs.
-    PeakEwma,
-    /// All that the model knows.
-    Adaptive,
-}
+pub use crate::config::LoadBalanceAlgorithm as Algorithm;
+
+use crate::config::Config;
 
 /// What an operator may set; see doc/adaptive.md for what each does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +32,14 @@ impl Default for Settings {
     }
 }
 
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Settings {
+        let weights = [config.ai_health_weight, config.ai_response_time_weight, config.ai_load_weight];
+        let (learning, exploration) = (config.ai_learning_rate, config.ai_exploration_rate);
+        Settings::new(config.balance_algorithm(), learning, exploration, weights)
+    }
+}
+
 impl Settings {
     /// Settings from the parameters: `ai_learning_rate` (0.001 to 0.1: knowledge fades within 0.1 s divided by it),
     /// `ai_exploration_rate` (0.01 to 0.5), and the weights `ai_health_weight`, `ai_response_time_weight` and
@@ -65,6 +63,11 @@ impl Settings {
             },
             learning_rate,
         }
+    }
+
+    /// Whether nodes are chosen by what they do: then each statement is watched.
+    pub fn learns(&self) -> bool {
+        self.algorithm != Algorithm::WeightedRandom
     }
 
     /// How a node is chosen.

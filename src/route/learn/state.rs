@@ -14,8 +14,8 @@ use super::words::{Model, PLACES, SLOTS};
 use crate::error::NodeId;
 
 const HEAD: &str = "pgbalancer-ai 1";
-/// Longest file that is read.
-const MAX_BYTES: usize = 4 << 20;
+/// Most bytes of the text.
+pub const MAX_STATE: usize = 4 << 20;
 /// Means that count as fewer samples are not kept.
 const TOO_LITTLE: f32 = 0.5;
 
@@ -23,7 +23,7 @@ const TOO_LITTLE: f32 = 0.5;
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum StateError {
     /// It has no business to be that long.
-    #[error("the file is longer than {MAX_BYTES} bytes; delete it")]
+    #[error("the file is longer than {MAX_STATE} bytes; delete it")]
     TooLong,
     /// It is something else, or of another version.
     #[error("the first line is not \"{HEAD} <number of nodes>\"; delete the file")]
@@ -104,7 +104,7 @@ impl<'a> Model<'a> {
     /// Puts what [`Model::export`] has written in the place of what was learned. The whole text is checked before any of
     /// it is used.
     pub fn import(&self, settings: &Settings, text: &str, now: u64) -> Result<(), StateError> {
-        if text.len() > MAX_BYTES {
+        if text.len() > MAX_STATE {
             return Err(StateError::TooLong);
         }
         let mut lines = text.lines();
